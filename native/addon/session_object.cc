@@ -1,0 +1,52 @@
+#include "addon/session_object.h"
+
+#include <thread>
+#include <utility>
+
+#include "engine/registry.h"
+
+namespace millrace::addon {
+
+using engine::Registry;
+
+void SessionObject::bind(std::shared_ptr<engine::Broker> broker, uint64_t handle) {
+  broker_ = std::move(broker);
+  handle_ = handle;
+  session_ = std::make_unique<engine::Session>(environment_.port);
+  broker_->attach(*session_);
+  environment_.sessions.insert(this);
+}
+
+void SessionObject::detach() {
+  if (broker_ == nullptr) return;
+  environment_.sessions.erase(this);
+  while (!started_.empty()) closeConsumer(started_.begin()->first);
+  const std::shared_ptr<engine::Broker> broker = std::move(broker_);
+  broker_ = nullptr;
+  const bool last = broker->detach(*session_);
+  session_.reset();
+  if (!last || broker->closed()) return;
+  // Nobody is left who could close it: its opener died. The last commit must not be waited for on this
+  // thread.
+  Registry::instance().remove(handle_);
+  std::thread([broker] { (void)broker->close(); }).detach();
+}
+
+engine::Consumer* SessionObject::consumer(uint32_t id) {
+  const auto found = session_->consumers.find(id);
+  return found == session_->consumers.end() ? nullptr : found->second.get();
+}
+
+void SessionObject::closeConsumer(uint32_t id) {
+  const auto found = started_.find(id);
+  if (found == started_.end()) return;
+  if (engine::Consumer* closing = consumer(id)) {
+    const double count = *found->second.count;
+    closing->started = count > 0 ? static_cast<uint64_t>(count) : 0;
+    broker_->closeConsumer(*session_, id);
+  }
+  napi_delete_reference(environment_.env, found->second.array);
+  started_.erase(found);
+}
+
+}  // namespace millrace::addon

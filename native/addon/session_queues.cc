@@ -1,0 +1,149 @@
+// Session's methods for queues and numbers.
+#include "addon/session_methods.h"
+
+namespace millrace::addon {
+
+// limits() => what this broker was opened with
+napi_value SessionMethods::limits(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  SessionObject* self = enter(call);
+  if (self == nullptr) return nullptr;
+  const engine::BrokerOptions& options = self->broker_->options();
+  const bool durable = self->broker_->durable();
+  napi_value result = nullptr;
+  napi_create_object(env, &result);
+  setNumber(env, result, "messageBytes", options.message_bytes_max);
+  setNumber(env, result, "batchBytes",
+            durable ? static_cast<double>(log::unitBytesMax(options.segment_bytes))
+                    : engine::kMemoryMessageBytesMax);
+  napi_set_named_property(env, result, "durability",
+                          text(env, !durable       ? "memory"
+                                    : options.sync ? "sync"
+                                                   : "process"));
+  return result;
+}
+
+// lookup(name) => { id, memory, capacity, maxDeliveries, visibilityTimeout, deadLetter }, or undefined
+napi_value SessionMethods::lookup(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  SessionObject* self = enter(call);
+  if (self == nullptr) return nullptr;
+  Result<std::pair<uint32_t, engine::QueueSettings>> found = self->broker_->lookup(call.text(0));
+  if (!found.ok()) return nullptr;
+  const auto& [id, settings] = found.value();
+  napi_value result = nullptr;
+  napi_create_object(env, &result);
+  setNumber(env, result, "id", id);
+  setBoolean(env, result, "memory", settings.memory);
+  setNumber(env, result, "capacity", static_cast<double>(settings.capacity));
+  setNumber(env, result, "maxDeliveries", settings.max_deliveries);
+  setNumber(env, result, "visibilityTimeout", static_cast<double>(settings.visibility_timeout_ms));
+  napi_set_named_property(env, result, "deadLetter", text(env, settings.dead_letter));
+  return result;
+}
+
+// declare(name, memory, capacity, maxDeliveries, visibilityTimeoutMs, deadLetter, report) => id; report[0]
+// = unit
+napi_value SessionMethods::declare(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  SessionObject* self = enter(call);
+  if (self == nullptr) return nullptr;
+  engine::QueueSettings settings;
+  settings.name = call.text(0);
+  settings.memory = call.boolean(1);
+  settings.capacity = call.unsigned64(2);
+  settings.max_deliveries = call.unsigned32(3);
+  settings.visibility_timeout_ms = call.unsigned64(4);
+  settings.dead_letter = call.text(5);
+  const std::span<double> report = call.doubles(6);
+  if (report.empty()) return invalid(self, "report");
+  uint64_t unit = 0;
+  Result<uint32_t> id = self->broker_->declare(settings, *self->session_, unit);
+  if (!id.ok()) return fail(self, id.status());
+  report[0] = static_cast<double>(unit);
+  return number(env, id.value());
+}
+
+napi_value SessionMethods::pause(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  SessionObject* self = enter(call);
+  if (self == nullptr) return nullptr;
+  const Status status = self->broker_->pause(call.unsigned32(0), call.boolean(1));
+  return status.ok() ? nullptr : fail(self, status);
+}
+
+// purge(queue, report) => messages; report[0] = unit
+napi_value SessionMethods::purge(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  SessionObject* self = enter(call);
+  if (self == nullptr) return nullptr;
+  const std::span<double> report = call.doubles(1);
+  if (report.empty()) return invalid(self, "report");
+  uint64_t unit = 0;
+  Result<uint64_t> purged = self->broker_->purge(call.unsigned32(0), *self->session_, unit);
+  if (!purged.ok()) return fail(self, purged.status());
+  report[0] = static_cast<double>(unit);
+  return number(env, static_cast<double>(purged.value()));
+}
+
+napi_value SessionMethods::queueStats(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  SessionObject* self = enter(call);
+  if (self == nullptr) return nullptr;
+  Result<engine::QueueStats> stats = self->broker_->queueStats(call.unsigned32(0));
+  if (!stats.ok()) return fail(self, stats.status());
+  const engine::QueueStats& all = stats.value();
+  napi_value result = nullptr;
+  napi_create_object(env, &result);
+  const std::pair<const char*, uint64_t> values[] = {
+      {"ready", all.counts.ready},
+      {"delayed", all.counts.delayed},
+      {"inFlight", all.counts.in_flight},
+      {"settling", all.counts.settling + all.counts.dying},
+      {"bytes", all.counts.bytes},
+      {"sent", all.counters.sent},
+      {"acked", all.counters.acked},
+      {"returned", all.counters.returned},
+      {"redelivered", all.counts.redelivered},
+      {"deadLettered", all.counters.dead_lettered},
+      {"dropped", all.counters.dropped},
+      {"purged", all.counters.purged},
+      {"leaseLost", all.counters.lease_lost},
+      {"corrupt", all.counters.corrupt},
+  };
+  for (const auto& [name, value] : values) setNumber(env, result, name, static_cast<double>(value));
+  setBoolean(env, result, "paused", all.paused);
+  return result;
+}
+
+napi_value SessionMethods::stats(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  SessionObject* self = enter(call);
+  if (self == nullptr) return nullptr;
+  const engine::BrokerStats all = self->broker_->stats();
+  const log::RecoveryReport& recovery = self->broker_->recovery();
+  napi_value result = nullptr;
+  napi_create_object(env, &result);
+  const std::pair<const char*, uint64_t> values[] = {
+      {"queues", all.queues},
+      {"sessions", all.sessions},
+      {"commits", all.log.commits},
+      {"committedUnits", all.log.committed_units},
+      {"committedBytes", all.log.committed_bytes},
+      {"syncs", all.log.syncs},
+      {"segments", all.log.segments},
+      {"segmentsFree", all.log.segments_free},
+      {"checkpoints", all.log.checkpoints},
+      {"movedMessages", all.log.moved_messages},
+      {"diskBytes", all.log.disk_bytes},
+      {"recoveredBlocks", recovery.blocks},
+      {"tornBytes", recovery.torn_bytes},
+  };
+  for (const auto& [name, value] : values) setNumber(env, result, name, static_cast<double>(value));
+  setNumber(env, result, "syncMsTotal", static_cast<double>(all.log.sync_ns_total) / 1e6);
+  setBoolean(env, result, "diskFull", all.log.disk_full);
+  setBoolean(env, result, "failed", all.log.failed);
+  return result;
+}
+
+}  // namespace millrace::addon

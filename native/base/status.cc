@@ -1,0 +1,67 @@
+#include "base/status.h"
+
+#include <cerrno>
+#include <cstring>
+
+namespace millrace {
+
+std::string_view codeName(Code code) {
+  switch (code) {
+    case Code::kOk:
+      return "OK";
+    case Code::kClosed:
+      return "CLOSED";
+    case Code::kStoreLocked:
+      return "STORE_LOCKED";
+    case Code::kStoreFailed:
+      return "STORE_FAILED";
+    case Code::kDiskFull:
+      return "DISK_FULL";
+    case Code::kCorrupt:
+      return "CORRUPT";
+    case Code::kIncompatible:
+      return "INCOMPATIBLE";
+    case Code::kIo:
+      return "IO_ERROR";
+    case Code::kLeaseLost:
+      return "LEASE_LOST";
+    case Code::kMessageTooLarge:
+      return "MESSAGE_TOO_LARGE";
+    case Code::kQueueFull:
+      return "QUEUE_FULL";
+    case Code::kQueueNotFound:
+      return "QUEUE_NOT_FOUND";
+    case Code::kBrokerNotFound:
+      return "BROKER_NOT_FOUND";
+    case Code::kInvalidArgument:
+      return "INVALID_ARGUMENT";
+    case Code::kOutOfRange:
+      return "OUT_OF_RANGE";
+    case Code::kForked:
+      return "FORKED";
+    case Code::kLimit:
+      return "LIMIT_REACHED";
+    case Code::kCount:
+      break;
+  }
+  return "UNKNOWN";
+}
+
+Status Status::fromErrno(std::string_view what, int error) {
+  const Code code = (error == ENOSPC || error == EDQUOT) ? Code::kDiskFull : Code::kIo;
+  std::string detail(what);
+  detail += ": ";
+  detail += std::strerror(error);
+  return Status(code, std::move(detail));
+}
+
+std::string Status::toString() const {
+  std::string text(codeName(code_));
+  if (!detail_.empty()) {
+    text += ": ";
+    text += detail_;
+  }
+  return text;
+}
+
+}  // namespace millrace

@@ -1,0 +1,398 @@
+#include "engine/broker.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "os/file.h"
+
+namespace millrace::engine {
+
+Broker::Broker(const BrokerOptions& options)
+    : options_(options),
+      queues_(std::make_unique<std::atomic<Queue*>[]>(kQueuesMax)),
+      timer_([this](uint32_t queue) { return onTimer(queue); }) {}
+
+Broker::~Broker() { (void)close(); }
+
+Result<std::shared_ptr<Broker>> Broker::open(const BrokerOptions& options) {
+  if (options.dir.empty()) return open(options, nullptr);
+  Result<std::unique_ptr<os::Directory>> directory = os::openDirectory(options.dir, true);
+  if (!directory.ok()) return directory.status();
+  return open(options, directory.take());
+}
+
+Result<std::shared_ptr<Broker>> Broker::open(const BrokerOptions& options,
+                                             std::unique_ptr<os::Directory> directory) {
+  std::shared_ptr<Broker> broker(new Broker(options));
+  if (directory != nullptr) {
+    MILLRACE_RETURN_IF_ERROR(directory->lock());
+    log::Options log_options;
+    log_options.segment_bytes = options.segment_bytes;
+    log_options.sync = options.sync;
+    log_options.checkpoint_bytes = options.checkpoint_bytes;
+    Result<std::unique_ptr<log::Log>> log =
+        log::Log::open(std::move(directory), log_options, *broker, *broker, broker->recovery_report_);
+    if (!log.ok()) return log.status();
+    broker->log_ = log.take();
+    // An existing store keeps its segment size, and with it the largest message.
+    broker->options_.segment_bytes = broker->log_->segmentBytes();
+    broker->options_.message_bytes_max =
+        std::min(options.message_bytes_max, messageBytesMax(broker->options_.segment_bytes));
+    MILLRACE_RETURN_IF_ERROR(broker->finishRecovery());
+    broker->log_->start();
+  }
+  broker->timer_.start();
+  for (Queue* queue : broker->allQueues()) {
+    std::vector<Doomed> doomed;
+    {
+      const std::lock_guard lock(queue->mutex);
+      doomed.swap(queue->doomed);
+      broker->scheduleLocked(*queue);
+    }
+    uint64_t unit = 0;
+    broker->bury(*queue, doomed, unit);
+  }
+  return broker;
+}
+
+// A copy: burying a dead letter may add its queue.
+std::vector<Queue*> Broker::allQueues() {
+  const std::lock_guard lock(catalogue_mutex_);
+  std::vector<Queue*> queues;
+  queues.reserve(owned_queues_.size());
+  for (const auto& queue : owned_queues_) queues.push_back(queue.get());
+  return queues;
+}
+
+Status Broker::close() {
+  if (closed_.exchange(true, std::memory_order_acq_rel)) return Status();
+  timer_.stop();
+  Status status = log_ ? log_->close() : Status();
+  {
+    const std::lock_guard lock(catalogue_mutex_);
+    catalogue_open_ = false;
+    for (const auto& queue : owned_queues_) {
+      if (!queue->memory) continue;
+      const std::lock_guard queue_lock(queue->mutex);
+      std::vector<ledger::Saved> saved;
+      ledger::Seq from = 1;
+      while (from != 0) {
+        saved.clear();
+        from = queue->ledger.save(from, 1024, saved);
+        for (const ledger::Saved& message : saved) forgetLocked(*queue, message.seq, 1);
+      }
+    }
+  }
+  finished_.store(true, std::memory_order_release);
+  const std::lock_guard lock(sessions_mutex_);
+  for (Session* session : sessions_) session->wake();
+  return status;
+}
+
+Status Broker::failure() const {
+  const std::lock_guard lock(sessions_mutex_);
+  return failure_;
+}
+
+Status Broker::checkOpen() const {
+  return closed() ? Status(Code::kClosed, "the broker is closed") : Status();
+}
+
+// -- sessions
+
+void Broker::attach(Session& session) {
+  const std::lock_guard lock(sessions_mutex_);
+  sessions_.push_back(&session);
+}
+
+bool Broker::detach(Session& session) {
+  while (!session.consumers.empty()) closeConsumer(session, session.consumers.begin()->first);
+  const std::lock_guard lock(sessions_mutex_);
+  std::erase(sessions_, &session);
+  return sessions_.empty();
+}
+
+void Broker::noteStaged(Session& session, uint64_t unit) {
+  // Own thread only, so nothing is lost between the two. Sequentially consistent, like the log's committed
+  // unit: either the committer sees this, or noteStagedLate() sees that the unit is committed.
+  if (unit > session.staged_through.load(std::memory_order_relaxed)) session.staged_through.store(unit);
+}
+
+void Broker::noteStagedLate(Session& session, uint64_t unit) {
+  if (unit == 0) return;
+  noteStaged(session, unit);
+  if (committedThrough() >= unit || log_->failed()) session.wake();
+}
+
+void Broker::wakeRoomWaiters() {
+  const std::lock_guard lock(sessions_mutex_);
+  for (Session* session : sessions_) {
+    if (session->wants_room.exchange(false)) session->wake();
+  }
+}
+
+void Broker::tellRoom(Queue& queue) {
+  // Pairs with the store before the second look at `admitted` in admit(): either that look sees the lowered
+  // count or this one sees the refusal.
+  if (queue.refused_sender.exchange(false)) wakeRoomWaiters();
+}
+
+// -- queues
+
+Queue& Broker::addQueue(uint32_t id, const QueueSettings& settings) {
+  MessageStore& store =
+      settings.memory ? static_cast<MessageStore&>(heap_store_) : static_cast<MessageStore&>(log_store_);
+  owned_queues_.push_back(std::make_unique<Queue>(id, settings, store));
+  if (!settings.memory) graveyard_names_.insert(settings.dead_letter);
+  Queue& queue = *owned_queues_.back();
+  queue_by_name_.emplace(settings.name, id);
+  next_queue_ = std::max(next_queue_, id + 1);
+  queues_[id].store(&queue, std::memory_order_release);
+  return queue;
+}
+
+Result<uint32_t> Broker::declare(const QueueSettings& wanted, Session& session, uint64_t& unit) {
+  MILLRACE_RETURN_IF_ERROR(checkOpen());
+  MILLRACE_RETURN_IF_ERROR(checkQueueName(wanted.name));
+  QueueSettings settings = wanted;
+  if (log_ == nullptr) settings.memory = true;
+  if (settings.dead_letter == settings.name) {
+    return Status(Code::kInvalidArgument, "a queue cannot be its own dead-letter queue");
+  }
+  if (!settings.dead_letter.empty()) MILLRACE_RETURN_IF_ERROR(checkQueueName(settings.dead_letter));
+  const std::lock_guard lock(catalogue_mutex_);
+  Result<uint32_t> id = declareLocked(settings, unit);
+  noteStagedLate(session, unit);
+  return id;
+}
+
+Result<uint32_t> Broker::declareLocked(const QueueSettings& settings, uint64_t& unit) {
+  if (!catalogue_open_) return Status(Code::kClosed, "the broker is closed");
+  const auto found = queue_by_name_.find(settings.name);
+  Queue* queue = found == queue_by_name_.end() ? nullptr : queueAt(found->second);
+  if (queue != nullptr && queue->memory != settings.memory) {
+    return Status(Code::kInvalidArgument, "queue \"" + settings.name + "\" exists with another durability");
+  }
+  if (queue == nullptr && next_queue_ >= kQueuesMax) {
+    return Status(Code::kLimit, "a broker has at most " + std::to_string(kQueuesMax - 1) + " queues");
+  }
+  MILLRACE_RETURN_IF_ERROR(checkGraveyard(settings));
+  ByteWriter encoded;
+  settings.encode(encoded);
+  if (queue != nullptr) {
+    const std::lock_guard queue_lock(queue->mutex);
+    ByteWriter before;
+    queue->settings.encode(before);
+    if (textOf(before.view()) == textOf(encoded.view())) return queue->id;
+  }
+  const uint32_t id = queue != nullptr ? queue->id : next_queue_;
+  if (!settings.memory) {
+    const log::QueueRecord record{id, encoded.view()};
+    log::Log::Lock stage(*log_);
+    std::byte* at = nullptr;
+    switch (stage.reserve(record.recordBytes(), log::Purpose::kSettle, at, unit)) {
+      case log::StageOutcome::kStaged:
+        record.encode(at);
+        break;
+      case log::StageOutcome::kClosed:
+        return Status(Code::kClosed, "the broker is closed");
+      case log::StageOutcome::kDiskFull:
+        return Status(Code::kDiskFull, "no space for a new queue");
+      default:
+        return Status(Code::kStoreFailed, "the store refuses writes");
+    }
+  }
+  if (queue == nullptr) {
+    addQueue(id, settings);
+  } else {
+    const std::lock_guard queue_lock(queue->mutex);
+    queue->settings = settings;
+    if (!settings.memory) graveyard_names_.insert(settings.dead_letter);
+    queue->capacity.store(settings.capacity);
+    tellRoom(*queue);  // it may have grown
+    queue->ledger.setLimits({settings.max_deliveries, settings.visibility_timeout_ms});
+  }
+  return id;
+}
+
+Result<std::pair<uint32_t, QueueSettings>> Broker::lookup(const std::string& name) {
+  const std::lock_guard lock(catalogue_mutex_);
+  const auto found = queue_by_name_.find(name);
+  if (found == queue_by_name_.end()) return Status(Code::kQueueNotFound, "no queue \"" + name + "\"");
+  Queue& queue = *queueAt(found->second);
+  const std::lock_guard queue_lock(queue.mutex);
+  return std::pair(queue.id, queue.settings);
+}
+
+Status Broker::pause(uint32_t queue_id, bool paused) {
+  MILLRACE_RETURN_IF_ERROR(checkOpen());
+  Queue* queue = queueAt(queue_id);
+  if (queue == nullptr) return Status(Code::kQueueNotFound, "no such queue");
+  const std::lock_guard lock(queue->mutex);
+  queue->paused = paused;
+  if (!paused) wakeLocked(*queue, queue->ledger.counts().ready);
+  return Status();
+}
+
+Result<uint64_t> Broker::purge(uint32_t queue_id, Session& session, uint64_t& unit) {
+  MILLRACE_RETURN_IF_ERROR(checkOpen());
+  if (!failure().ok()) return Status(Code::kStoreFailed, "the store refuses writes");
+  Queue* queue = queueAt(queue_id);
+  if (queue == nullptr) return Status(Code::kQueueNotFound, "no such queue");
+  std::vector<ledger::Range> ranges;
+  uint64_t purged = 0;
+  {
+    const std::lock_guard lock(queue->mutex);
+    purged = queue->ledger.purge(ranges);
+    queue->counters.purged += purged;
+    if (!stageSettleLocked(*queue, ranges, log::Purpose::kSettle, unit)) return whyRefused();
+  }
+  noteStagedLate(session, unit);
+  return purged;
+}
+
+Result<QueueStats> Broker::queueStats(uint32_t queue_id) {
+  Queue* queue = queueAt(queue_id);
+  if (queue == nullptr) return Status(Code::kQueueNotFound, "no such queue");
+  const std::lock_guard lock(queue->mutex);
+  return QueueStats{queue->ledger.counts(), queue->counters, queue->paused};
+}
+
+BrokerStats Broker::stats() {
+  BrokerStats stats;
+  if (log_ && !closed()) stats.log = log_->stats();
+  {
+    const std::lock_guard lock(catalogue_mutex_);
+    stats.queues = owned_queues_.size();
+  }
+  const std::lock_guard lock(sessions_mutex_);
+  stats.sessions = sessions_.size();
+  return stats;
+}
+
+// -- what the log tells (committer and janitor threads)
+
+void Broker::onCommitted(Bytes records, const std::function<log::Ref(size_t)>& refOf, uint64_t through) {
+  log::RecordReader reader(records);
+  Queue* queue = nullptr;
+  std::unique_lock<std::mutex> lock;
+  uint64_t arrived = 0;
+  const auto leave = [&] {
+    if (queue != nullptr && arrived > 0) {
+      wakeLocked(*queue, arrived);
+      scheduleLocked(*queue);
+    }
+    arrived = 0;
+    if (lock.owns_lock()) lock.unlock();
+  };
+  while (reader.next()) {
+    const log::Kind kind = reader.kind();
+    if (kind == log::Kind::kQueue || kind == log::Kind::kDeliver || kind == log::Kind::kReturn) continue;
+    const uint32_t id = load<uint32_t>(reader.record().data() + log::MessageLayout::kQueue);
+    if (queue == nullptr || queue->id != id) {
+      leave();
+      queue = queueAt(id);
+      if (queue == nullptr) continue;
+      lock = std::unique_lock(queue->mutex);
+    }
+    const auto bytes = static_cast<uint32_t>(reader.record().size());
+    if (kind == log::Kind::kSettle) {
+      const log::SettleRecord settled = reader.settle();
+      forgetLocked(*queue, settled.first, settled.count);
+    } else {
+      const uint64_t seq = load<uint64_t>(reader.record().data() + log::MessageLayout::kSeq);
+      const Ref ref = refOf(reader.offset());
+      queue->store.pin(ref, bytes);
+      if (kind == log::Kind::kMessage) {
+        queue->ledger.enqueue(seq, ref, bytes);
+        queue->committed_seq = seq;
+        queue->counters.sent++;
+        arrived++;
+      } else {
+        const std::optional<ledger::Stored> before = queue->ledger.relocate(seq, ref);
+        if (before.has_value()) {
+          queue->store.unpin(before->ref, before->bytes);
+        } else {
+          queue->store.unpin(ref, bytes);
+        }
+      }
+    }
+  }
+  leave();
+  const std::lock_guard sessions_lock(sessions_mutex_);
+  for (Session* session : sessions_) {
+    if (session->staged_through.load() > session->told_through.load(std::memory_order_relaxed)) {
+      session->told_through.store(through, std::memory_order_relaxed);
+      session->wake();
+    }
+  }
+}
+
+void Broker::onRoom() {
+  wakeRoomWaiters();
+  wakeUnjournaled();
+}
+
+void Broker::onFailed(const Status& status, uint64_t) {
+  const std::lock_guard lock(sessions_mutex_);
+  failure_ = status;
+  for (Session* session : sessions_) session->wake();
+}
+
+bool Broker::isLive(uint32_t queue_id, log::Seq seq, log::Ref ref) {
+  Queue* queue = queueAt(queue_id);
+  if (queue == nullptr) return false;
+  const std::lock_guard lock(queue->mutex);
+  return queue->ledger.holds(seq, ref);
+}
+
+// -- deadlines
+
+void Broker::scheduleLocked(Queue& queue) {
+  // Delays are wall time and the timer is monotonic: a long delay is looked at again now and then, so that a
+  // jump of the wall clock is noticed.
+  constexpr uint64_t kWallRecheckMs = 10'000;
+  constexpr uint64_t kSecondWakeMs = 5;
+  uint64_t at_ms = queue.ledger.nextLeaseEndMonotonicMs();
+  const uint64_t due_wall_ms = queue.ledger.nextDueWallMs();
+  if (due_wall_ms != kNever || !queue.doomed.empty()) {
+    const uint64_t now_ms = monotonicMs();
+    if (due_wall_ms != kNever) {
+      const uint64_t wall_ms = wallMs();
+      const uint64_t wait_ms = due_wall_ms > wall_ms ? due_wall_ms - wall_ms : 0;
+      at_ms = std::min(at_ms, now_ms + std::min(wait_ms, kWallRecheckMs));
+    }
+    if (!queue.doomed.empty()) at_ms = std::min(at_ms, now_ms + queue.doomed_retry_ms);
+  }
+  // Whoever was woken may be busy in a handler while another waits: that one is woken a little later.
+  if (!queue.paused && !queue.waiting.empty() && queue.ledger.counts().ready > 0) {
+    at_ms = std::min(at_ms, monotonicMs() + kSecondWakeMs);
+  }
+  if (at_ms >= queue.scheduled_ms) return;
+  queue.scheduled_ms = at_ms;
+  timer_.schedule(queue.id, at_ms);
+}
+
+uint64_t Broker::onTimer(uint32_t queue_id) {
+  Queue& queue = *queueAt(queue_id);
+  std::vector<ledger::Returned> returned;
+  std::vector<ledger::Dead> dead;
+  std::vector<Doomed> doomed;
+  uint64_t unit = 0;
+  {
+    const std::lock_guard lock(queue.mutex);
+    queue.scheduled_ms = kNever;
+    queue.ledger.tick({monotonicMs(), wallMs()}, returned, dead);
+    queue.counters.returned += returned.size();
+    (void)stageReturnsLocked(queue, returned, unit);  // a store that failed keeps the older counts
+    doomed.swap(queue.doomed);
+    wakeLocked(queue, queue.ledger.counts().ready);
+  }
+  for (const ledger::Dead& one : dead) doomed.push_back({one, "visibility timeout"});
+  bury(queue, doomed, unit);
+  const std::lock_guard lock(queue.mutex);
+  scheduleLocked(queue);
+  return kNever;  // scheduleLocked told the timer
+}
+
+}  // namespace millrace::engine

@@ -1,0 +1,225 @@
+// The receiving half of Broker: consumers, hand-out and leases.
+#include <algorithm>
+
+#include "base/clock.h"
+#include "engine/broker.h"
+
+namespace millrace::engine {
+namespace {
+
+using Layout = log::MessageLayout;
+
+ledger::Now now() { return {monotonicMs(), wallMs()}; }
+
+}  // namespace
+
+Result<Consumer*> Broker::openConsumer(Session& session, uint32_t queue_id) {
+  MILLRACE_RETURN_IF_ERROR(checkOpen());
+  Queue* queue = queueAt(queue_id);
+  if (queue == nullptr) return Status(Code::kQueueNotFound, "no such queue");
+  auto consumer = std::make_unique<Consumer>();
+  consumer->id = next_consumer_.fetch_add(1, std::memory_order_relaxed);
+  consumer->queue = queue;
+  consumer->session = &session;
+  Consumer* raw = consumer.get();
+  session.consumers.emplace(raw->id, std::move(consumer));
+  return raw;
+}
+
+void Broker::closeConsumer(Session& session, uint32_t consumer_id) {
+  const auto found = session.consumers.find(consumer_id);
+  if (found == session.consumers.end()) return;
+  Consumer& consumer = *found->second;
+  Queue& queue = *consumer.queue;
+  std::vector<ledger::Returned> returned;
+  std::vector<ledger::Dead> dead;
+  uint64_t unit = 0;
+  {
+    const std::lock_guard lock(queue.mutex);
+    if (consumer.waiting) std::erase(queue.waiting, &consumer);
+    queue.ledger.returnLeases(consumer.id, consumer.started, returned, dead);
+    queue.counters.returned += returned.size();
+    (void)stageReturnsLocked(queue, returned, unit);  // a store that failed keeps the older counts
+    // A wake-up that this consumer got and did not use passes on to the next one.
+    wakeLocked(queue, queue.ledger.counts().ready);
+  }
+  std::vector<Doomed> doomed;
+  doomed.reserve(dead.size());
+  for (const ledger::Dead& one : dead) doomed.push_back({one, "consumer died"});
+  bury(queue, doomed, unit);
+  session.consumers.erase(found);
+}
+
+void Broker::stopConsumer(Consumer& consumer) {
+  Queue& queue = *consumer.queue;
+  const std::lock_guard lock(queue.mutex);
+  if (consumer.waiting) std::erase(queue.waiting, &consumer);
+  consumer.waiting = false;
+  wakeLocked(queue, queue.ledger.counts().ready);
+}
+
+void Broker::wakeLocked(Queue& queue, uint64_t messages) {
+  if (queue.paused) return;
+  while (messages > 0 && !queue.waiting.empty()) {
+    Consumer* consumer = queue.waiting.front();
+    queue.waiting.pop_front();
+    consumer->waiting = false;
+    consumer->session->wakeConsumer(consumer->id);
+    messages--;
+  }
+}
+
+void Broker::waitLocked(Queue& queue, Consumer& consumer) {
+  if (consumer.waiting) return;
+  consumer.waiting = true;
+  queue.waiting.push_back(&consumer);
+}
+
+// Writes the runs of consumer.deliveries to the delivery journal. When it refuses, the rest is taken back;
+// false if nothing is left to hand out.
+bool Broker::journalLocked(Queue& queue, Consumer& consumer) {
+  std::vector<ledger::Delivery>& deliveries = consumer.deliveries;
+  size_t run = 0;
+  while (run < deliveries.size()) {
+    size_t end = run + 1;
+    while (end < deliveries.size() && deliveries[end].seq == deliveries[end - 1].seq + 1 &&
+           deliveries[end].delivery_count == deliveries[run].delivery_count) {
+      end++;
+    }
+    if (!log_->noteDelivered({queue.id, static_cast<uint32_t>(end - run), deliveries[run].seq,
+                              deliveries[run].delivery_count})) {
+      const std::vector<ledger::Delivery> refused(deliveries.begin() + static_cast<ptrdiff_t>(run),
+                                                  deliveries.end());
+      queue.ledger.untake(consumer.id, refused);
+      deliveries.resize(run);
+      break;
+    }
+    run = end;
+  }
+  return !deliveries.empty();
+}
+
+// Leases up to `max` messages into consumer.deliveries. False: there are some, but the journal refuses them.
+bool Broker::takeLocked(Queue& queue, Consumer& consumer, uint32_t max, size_t bytes,
+                        uint64_t& needed_bytes) {
+  consumer.deliveries.clear();
+  if (queue.paused) return true;
+  queue.ledger.take(consumer.id, now(), max, bytes, consumer.deliveries);
+  needed_bytes = consumer.deliveries.empty() ? queue.ledger.neededBytes() : 0;
+  return consumer.deliveries.empty() || queue.memory || journalLocked(queue, consumer);
+}
+
+void Broker::noteUnjournaled(Queue& queue) {
+  const std::lock_guard lock(unjournaled_mutex_);
+  if (std::find(unjournaled_.begin(), unjournaled_.end(), &queue) == unjournaled_.end()) {
+    unjournaled_.push_back(&queue);
+  }
+}
+
+void Broker::wakeUnjournaled() {
+  std::vector<Queue*> queues;
+  {
+    const std::lock_guard lock(unjournaled_mutex_);
+    queues.swap(unjournaled_);
+  }
+  for (Queue* queue : queues) {
+    const std::lock_guard lock(queue->mutex);
+    wakeLocked(*queue, queue->ledger.counts().ready);
+  }
+}
+
+Receipt Broker::receive(Consumer& consumer, MutableBytes inbox, uint32_t max) {
+  Receipt receipt;
+  receipt.error = checkOpen();
+  if (!receipt.error.ok()) return receipt;
+  Queue& queue = *consumer.queue;
+  {
+    const std::lock_guard lock(queue.mutex);
+    if (!takeLocked(queue, consumer, max, inbox.size(), receipt.needed_bytes)) {
+      // The journal has room again after a commit that is on its way. It may have come since: from here on it
+      // wakes this queue's consumers, so one more look cannot miss it.
+      noteUnjournaled(queue);
+      if (!takeLocked(queue, consumer, max, inbox.size(), receipt.needed_bytes) && log_->failed()) {
+        receipt.error = failure();
+        return receipt;
+      }
+    }
+    if (consumer.deliveries.empty()) {
+      if (receipt.needed_bytes == 0) waitLocked(queue, consumer);
+      return receipt;
+    }
+    for (const ledger::Delivery& delivery : consumer.deliveries)
+      queue.store.pin(delivery.ref, delivery.bytes);
+    if (!queue.waiting.empty()) wakeLocked(queue, queue.ledger.counts().ready);
+    scheduleLocked(queue);
+  }
+  receipt = copyOut(queue, consumer.deliveries, inbox, true);
+  for (const ledger::Delivery& delivery : consumer.deliveries)
+    queue.store.unpin(delivery.ref, delivery.bytes);
+  return receipt;
+}
+
+// Copies pinned records to the inbox and checks each: what is altered is not handed out (P3). A damaged
+// message stays leased: it is neither delivered nor lost, and its consumer is told.
+Receipt Broker::copyOut(Queue& queue, const std::vector<ledger::Delivery>& deliveries, MutableBytes inbox,
+                        bool leased) {
+  Receipt receipt;
+  uint64_t damaged = 0;
+  for (const ledger::Delivery& delivery : deliveries) {
+    const MutableBytes place = inbox.subspan(receipt.bytes, delivery.bytes);
+    Status status = queue.store.read(delivery.ref, place);
+    if (status.ok()) {
+      Result<log::MessageView> parsed = log::MessageView::parse(place);
+      if (!parsed.ok()) {
+        status = parsed.status();
+      } else if (!queue.memory &&
+                 (parsed.value().seq() != delivery.seq || parsed.value().queue() != queue.id ||
+                  parsed.value().computeCrc() != parsed.value().storedCrc())) {
+        status = Status(Code::kCorrupt, "message " + std::to_string(delivery.seq) + " of queue \"" +
+                                            nameOf(queue) + "\" does not match its checksum");
+      }
+    }
+    if (!status.ok()) {
+      damaged++;
+      receipt.error = Status(Code::kCorrupt, status.detail());
+      continue;
+    }
+    store<uint32_t>(place.data() + Layout::kDeliveryCount, delivery.delivery_count);
+    receipt.bytes += delivery.bytes;
+    receipt.count++;
+  }
+  if (damaged > 0 && leased) {
+    const std::lock_guard lock(queue.mutex);
+    queue.counters.corrupt += damaged;
+  }
+  return receipt;
+}
+
+Receipt Broker::peek(uint32_t queue_id, MutableBytes inbox, uint32_t max) {
+  Receipt receipt;
+  Queue* queue = queueAt(queue_id);
+  receipt.error = queue == nullptr ? Status(Code::kQueueNotFound, "no such queue") : checkOpen();
+  if (queue == nullptr || !receipt.error.ok()) return receipt;
+  std::vector<ledger::Delivery> next;
+  {
+    const std::lock_guard lock(queue->mutex);
+    queue->ledger.peek(max, next);
+    uint64_t bytes = 0;
+    for (const ledger::Delivery& delivery : next) bytes += delivery.bytes;
+    if (bytes > inbox.size()) {
+      receipt.needed_bytes = bytes;
+      return receipt;
+    }
+    for (const ledger::Delivery& delivery : next) queue->store.pin(delivery.ref, delivery.bytes);
+  }
+  receipt = copyOut(*queue, next, inbox, false);
+  for (const ledger::Delivery& delivery : next) queue->store.unpin(delivery.ref, delivery.bytes);
+  return receipt;
+}
+
+std::string Broker::nameOf(Queue& queue) {
+  const std::lock_guard lock(queue.mutex);
+  return queue.settings.name;
+}
+
+}  // namespace millrace::engine

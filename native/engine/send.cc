@@ -1,0 +1,229 @@
+// The sending half of Broker.
+#include <cstring>
+
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "engine/broker.h"
+
+namespace millrace::engine {
+namespace {
+
+using Layout = log::MessageLayout;
+
+SendResult refusal(Code code) { return -static_cast<double>(code); }
+
+Code codeOf(log::StageOutcome outcome) {
+  switch (outcome) {
+    case log::StageOutcome::kDiskFull:
+      return Code::kDiskFull;
+    case log::StageOutcome::kClosed:
+      return Code::kClosed;
+    default:
+      return Code::kStoreFailed;
+  }
+}
+
+uint32_t recordBytes(const std::byte* record) { return load<uint32_t>(record + Layout::kBytes); }
+
+// Is there room for `messages` more? Counts nothing yet: only the holder of the lock that guards last_seq
+// raises `admitted`. On refusal the next settlement is made to tell (tellRoom).
+bool admits(Queue& queue, Session& session, uint64_t messages) {
+  const uint64_t capacity = queue.capacity.load(std::memory_order_relaxed);
+  if (queue.admitted.load() + messages <= capacity) return true;
+  session.wants_room.store(true);
+  queue.refused_sender.store(true);
+  return queue.admitted.load() + messages <= queue.capacity.load();
+}
+
+}  // namespace
+
+// Checks every record of the outbox and fills in what the sender does not know. The caller's bytes are input.
+Status Broker::sealOutbox(MutableBytes outbox, size_t count) {
+  const uint64_t now_ms = wallMs();
+  size_t at = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t left = outbox.size() - at;
+    const size_t bytes = left < Layout::kContent ? left : recordBytes(outbox.data() + at);
+    if (bytes > left) return Status(Code::kInvalidArgument, "malformed outbox");
+    Result<log::MessageView> parsed = log::MessageView::parse(outbox.subspan(at, bytes));
+    if (!parsed.ok()) return Status(Code::kInvalidArgument, "malformed outbox");
+    const log::MessageView& message = parsed.value();
+    std::byte* record = outbox.data() + at;
+    if (message.kind() != log::Kind::kMessage || message.extensionBytes() != 0) {
+      return Status(Code::kInvalidArgument, "malformed outbox");
+    }
+    if (uint64_t{message.headerBytes()} + message.bodyBytes() > options_.message_bytes_max) {
+      return Status(Code::kMessageTooLarge, "a message has at most " +
+                                                std::to_string(options_.message_bytes_max) +
+                                                " bytes of headers and body");
+    }
+    const Queue* queue = queueAt(message.queue());
+    if (queue == nullptr) return Status(Code::kQueueNotFound, "no such queue");
+    store<uint64_t>(record + Layout::kTimestamp, now_ms);
+    if (!queue->memory) store<uint32_t>(record + Layout::kContentCrc, message.computeCrc());
+    at += message.bytes();
+  }
+  return Status();
+}
+
+Result<SendReport> Broker::send(Session& session, MutableBytes outbox, std::span<SendResult> results,
+                                bool whole) {
+  MILLRACE_RETURN_IF_ERROR(checkOpen());
+  MILLRACE_RETURN_IF_ERROR(sealOutbox(outbox, results.size()));
+  SendReport report;
+  if (whole) {
+    MILLRACE_RETURN_IF_ERROR(sendWhole(session, outbox, results, report));
+    return report;
+  }
+  const uint64_t flush = next_flush_.fetch_add(1, std::memory_order_relaxed);
+  std::byte* record = outbox.data();
+  while (report.consumed < results.size()) {
+    Queue& queue = *queueAt(load<uint32_t>(record + Layout::kQueue));
+    const size_t before = report.consumed;
+    if (queue.memory) {
+      record = sendMemoryRun(session, queue, record, results, flush, report);
+    } else {
+      record = sendDurableRun(session, record, results, flush, report);
+    }
+    if (report.consumed == before) break;  // the stage is full
+  }
+  return report;
+}
+
+// Messages of one memory queue, from results[report.consumed] on: under one hold of its mutex.
+std::byte* Broker::sendMemoryRun(Session& session, Queue& queue, std::byte* record,
+                                 std::span<SendResult> results, uint64_t flush, SendReport& report) {
+  const std::lock_guard lock(queue.mutex);
+  uint64_t arrived = 0;
+  while (report.consumed < results.size() && load<uint32_t>(record + Layout::kQueue) == queue.id) {
+    const uint32_t bytes = recordBytes(record);
+    SendResult& result = results[report.consumed++];
+    if (queue.full_in_flush == flush || !admits(queue, session, 1)) {
+      queue.full_in_flush = flush;
+      result = refusal(Code::kQueueFull);
+    } else if (enqueueMemoryLocked(queue, {record, bytes})) {
+      result = static_cast<SendResult>(queue.last_seq);
+      arrived++;
+    } else {
+      result = refusal(Code::kLimit);
+    }
+    record += bytes;
+  }
+  wakeLocked(queue, arrived);
+  scheduleLocked(queue);
+  return record;
+}
+
+bool Broker::enqueueMemoryLocked(Queue& queue, MutableBytes record) {
+  store<uint64_t>(record.data() + Layout::kSeq, queue.last_seq + 1);
+  const Ref ref = heap_store_.add(record);
+  if (ref == 0) return false;
+  queue.admitted.fetch_add(1);
+  queue.committed_seq = ++queue.last_seq;
+  queue.ledger.enqueue(queue.last_seq, ref, static_cast<uint32_t>(record.size()));
+  queue.counters.sent++;
+  return true;
+}
+
+// Messages of durable queues, from results[report.consumed] on: under one hold of the stage's lock. Stops at
+// a memory queue's message, and before the first one that the stage has no room for.
+std::byte* Broker::sendDurableRun(Session& session, std::byte* record, std::span<SendResult> results,
+                                  uint64_t flush, SendReport& report) {
+  log::Log::Lock stage(*log_);
+  while (report.consumed < results.size()) {
+    Queue& queue = *queueAt(load<uint32_t>(record + Layout::kQueue));
+    if (queue.memory) break;
+    const uint32_t bytes = recordBytes(record);
+    SendResult& result = results[report.consumed];
+    if (queue.full_in_flush == flush || !admits(queue, session, 1)) {
+      queue.full_in_flush = flush;
+      result = refusal(Code::kQueueFull);
+      stage.hurry();  // what was settled quietly makes room when it is committed
+    } else {
+      std::byte* at = nullptr;
+      const log::StageOutcome outcome = stage.reserve(bytes, log::Purpose::kSend, at, report.unit);
+      if (outcome == log::StageOutcome::kFull) {
+        session.wants_room.store(true);
+        break;
+      }
+      if (outcome == log::StageOutcome::kStaged) {
+        placeMessage(queue, at, {record, bytes});
+        result = static_cast<SendResult>(queue.last_seq);
+      } else {
+        result = refusal(codeOf(outcome));
+      }
+    }
+    report.consumed++;
+    record += bytes;
+  }
+  noteStaged(session, report.unit);
+  return record;
+}
+
+// The stage's lock is held: gives the message its seq and copies it to its place.
+void Broker::placeMessage(Queue& queue, std::byte* at, Bytes record) {
+  queue.admitted.fetch_add(1);
+  std::memcpy(at, record.data(), record.size());
+  store<uint64_t>(at + Layout::kSeq, ++queue.last_seq);
+}
+
+// All of one queue's batch or nothing of it: one unit in the log, one hold of the mutex in memory.
+Status Broker::sendWhole(Session& session, MutableBytes outbox, std::span<SendResult> results,
+                         SendReport& report) {
+  if (results.empty()) return Status();
+  Queue& queue = *queueAt(load<uint32_t>(outbox.data() + Layout::kQueue));
+  size_t bytes = 0;
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (load<uint32_t>(outbox.data() + bytes + Layout::kQueue) != queue.id) {
+      return Status(Code::kInvalidArgument, "a batch goes to one queue");
+    }
+    bytes += recordBytes(outbox.data() + bytes);
+  }
+  if (results.size() > queue.capacity.load(std::memory_order_relaxed)) {
+    return Status(Code::kMessageTooLarge, "a batch has at most the queue's capacity of messages");
+  }
+  if (queue.memory) {
+    const std::lock_guard lock(queue.mutex);
+    if (!admits(queue, session, results.size())) return Status(Code::kQueueFull, "the queue is full");
+    std::byte* record = outbox.data();
+    for (size_t i = 0; i < results.size(); ++i) {
+      const uint32_t record_bytes = recordBytes(record);
+      if (!enqueueMemoryLocked(queue, {record, record_bytes})) return Status(Code::kLimit, "out of memory");
+      results[i] = static_cast<SendResult>(queue.last_seq);
+      record += record_bytes;
+    }
+    wakeLocked(queue, results.size());
+  } else {
+    if (bytes > log::unitBytesMax(options_.segment_bytes)) {
+      return Status(
+          Code::kMessageTooLarge,
+          "a batch has at most " + std::to_string(log::unitBytesMax(options_.segment_bytes)) + " bytes");
+    }
+    log::Log::Lock stage(*log_);
+    if (!admits(queue, session, results.size())) {
+      stage.hurry();
+      return Status(Code::kQueueFull, "the queue is full");
+    }
+    std::byte* at = nullptr;
+    const log::StageOutcome outcome = stage.reserve(bytes, log::Purpose::kSend, at, report.unit);
+    if (outcome == log::StageOutcome::kFull) {
+      session.wants_room.store(true);
+      return Status();  // consumed stays 0
+    }
+    if (outcome != log::StageOutcome::kStaged)
+      return Status(codeOf(outcome), "the store refuses new messages");
+    const std::byte* record = outbox.data();
+    for (size_t i = 0; i < results.size(); ++i) {
+      const uint32_t record_bytes = recordBytes(record);
+      placeMessage(queue, at, {record, record_bytes});
+      results[i] = static_cast<SendResult>(queue.last_seq);
+      record += record_bytes;
+      at += record_bytes;
+    }
+    noteStaged(session, report.unit);
+  }
+  report.consumed = static_cast<uint32_t>(results.size());
+  return Status();
+}
+
+}  // namespace millrace::engine

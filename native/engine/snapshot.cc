@@ -1,0 +1,255 @@
+// The engine's part of a checkpoint, and what recovery makes of it and of the records after it.
+//
+//   varint version (1), varint next queue id, then for each durable queue
+//     varint id + 1 (0 ends the queues), settings (sized), varint last seq, then its live messages
+//       varint seq distance to the one before (0 ends the messages), zigzag varint ref distance, varint
+//       bytes, varint deliveries, and if deliveries > 0: varint uncounted, varint due ms, varint first
+//       delivery ms
+//
+// It is written while the broker works: a queue's `last seq` is read first, so what is sent later is left to
+// the replay; everything else a replay can repeat without harm (log.h, L6).
+#include <algorithm>
+
+#include "engine/broker.h"
+
+namespace millrace::engine {
+namespace {
+
+constexpr uint64_t kSnapshotVersion = 1;
+constexpr size_t kEntriesAtOnce = 4096;      // messages written under one hold of a queue's mutex
+constexpr ledger::Seq kSeqMax = 1ull << 53;  // a seq travels through JavaScript as a number
+constexpr size_t kPieceBytes = 256 << 10;
+
+uint64_t zigzag(uint64_t from, uint64_t to) {
+  const auto distance = static_cast<int64_t>(to - from);
+  return (static_cast<uint64_t>(distance) << 1) ^ static_cast<uint64_t>(distance >> 63);
+}
+uint64_t unzigzag(uint64_t from, uint64_t coded) { return from + ((coded >> 1) ^ (~(coded & 1) + 1)); }
+
+Status corrupt(const char* what) { return Status(Code::kCorrupt, std::string("checkpoint: ") + what); }
+
+struct Previous {
+  ledger::Seq seq = 0;
+  Ref ref = 0;
+};
+
+void encodeMessage(ByteWriter& out, const ledger::Saved& saved, Previous& previous) {
+  out.varint(saved.seq - previous.seq);
+  out.varint(zigzag(previous.ref, saved.ref));
+  out.varint(saved.bytes);
+  out.varint(saved.deliveries);
+  if (saved.deliveries > 0) {
+    out.varint(saved.uncounted);
+    out.varint(saved.due_ms);
+    out.varint(saved.first_delivery_ms);
+  }
+  previous = {saved.seq, saved.ref};
+}
+
+// A range may be as long as a file says; the time is that of what is there.
+void forgetReplayed(Queue& queue, ledger::Seq first, uint32_t count) {
+  if (count <= kEntriesAtOnce) {
+    for (uint32_t i = 0; i < count; ++i) (void)queue.ledger.forget(first + i);
+    return;
+  }
+  std::vector<ledger::Saved> saved;
+  for (ledger::Seq from = first; from != 0 && from < first + count;) {
+    saved.clear();
+    from = queue.ledger.save(from, kEntriesAtOnce, saved);
+    for (const ledger::Saved& one : saved) {
+      if (one.seq < first + count) (void)queue.ledger.forget(one.seq);
+    }
+  }
+}
+
+// False at the end of the queue's messages.
+bool decodeMessage(ByteReader& in, ledger::Saved& saved, Previous& previous) {
+  const uint64_t distance = in.varint();
+  if (distance == 0) return false;
+  saved = {};
+  saved.seq = previous.seq + distance;
+  saved.ref = unzigzag(previous.ref, in.varint());
+  saved.bytes = static_cast<uint32_t>(in.varint());
+  saved.deliveries = static_cast<uint32_t>(in.varint());
+  if (saved.deliveries > 0) {
+    saved.uncounted = static_cast<uint32_t>(in.varint());
+    saved.due_ms = in.varint();
+    saved.first_delivery_ms = in.varint();
+  }
+  previous = {saved.seq, saved.ref};
+  return true;
+}
+
+}  // namespace
+
+Status Broker::writeSnapshot(log::SnapshotWriter& writer) {
+  std::vector<Queue*> queues;
+  ByteWriter out;
+  {
+    const std::lock_guard lock(catalogue_mutex_);
+    out.varint(kSnapshotVersion);
+    out.varint(next_queue_);
+    for (const auto& queue : owned_queues_) {
+      if (!queue->memory) queues.push_back(queue.get());
+    }
+  }
+  std::vector<ledger::Saved> saved;
+  for (Queue* queue : queues) {
+    std::unique_lock lock(queue->mutex);
+    const ledger::Seq last = queue->committed_seq;
+    ByteWriter settings;
+    queue->settings.encode(settings);
+    out.varint(uint64_t{queue->id} + 1);
+    out.sizedText(textOf(settings.view()));
+    out.varint(last);
+    Previous previous;
+    ledger::Seq from = 1;
+    while (from != 0 && from <= last) {
+      saved.clear();
+      from = queue->ledger.save(from, kEntriesAtOnce, saved);
+      lock.unlock();
+      for (const ledger::Saved& one : saved) {
+        if (one.seq <= last) encodeMessage(out, one, previous);
+      }
+      if (out.size() >= kPieceBytes) {
+        MILLRACE_RETURN_IF_ERROR(writer.append(out.view()));
+        out.clear();
+      }
+      lock.lock();
+    }
+    out.varint(0);
+  }
+  out.varint(0);
+  return writer.append(out.view());
+}
+
+Status Broker::onSnapshot(Bytes piece, bool last) {
+  snapshot_.insert(snapshot_.end(), piece.begin(), piece.end());
+  if (!last) return Status();
+  const std::vector<std::byte> whole = std::move(snapshot_);
+  snapshot_ = {};
+  ByteReader in(whole);
+  if (in.varint() != kSnapshotVersion)
+    return Status(Code::kIncompatible, "checkpoint: unknown snapshot version");
+  const uint64_t next_queue = in.varint();
+  if (next_queue > kQueuesMax) return corrupt("queue id out of range");
+  for (;;) {
+    const uint64_t id = in.varint();
+    if (id == 0) break;
+    if (id - 1 == 0 || id - 1 >= next_queue || queueAt(static_cast<uint32_t>(id - 1)) != nullptr) {
+      return corrupt("queue id out of range");
+    }
+    Result<QueueSettings> settings = QueueSettings::decode(bytesOf(in.sizedText()));
+    if (!settings.ok()) return settings.status();
+    Queue& queue = addQueue(static_cast<uint32_t>(id - 1), settings.value());
+    queue.last_seq = queue.committed_seq = in.varint();
+    if (queue.last_seq > kSeqMax) return corrupt("seq out of range");
+    Previous previous;
+    ledger::Saved saved;
+    ledger::Seq before = 0;
+    while (decodeMessage(in, saved, previous)) {
+      // Rising, too: a distance that wraps around would give a lower one.
+      if (!in.ok() || saved.seq > queue.last_seq || saved.seq <= before)
+        return corrupt("message out of range");
+      before = saved.seq;
+      queue.ledger.restore(saved);
+    }
+    if (!in.ok()) return corrupt("ends early");
+  }
+  if (!in.ok()) return corrupt("ends early");
+  next_queue_ = std::max(next_queue_, static_cast<uint32_t>(next_queue));
+  return Status();
+}
+
+Status Broker::onRecord(const log::RecordReader& record, log::Ref ref) {
+  if (record.kind() == log::Kind::kQueue) {
+    const log::QueueRecord declared = record.queue();
+    Result<QueueSettings> settings = QueueSettings::decode(declared.settings);
+    if (!settings.ok()) return settings.status();
+    if (declared.queue == 0 || declared.queue >= kQueuesMax)
+      return Status(Code::kCorrupt, "queue id out of range");
+    Queue* queue = queueAt(declared.queue);
+    if (queue == nullptr) queue = &addQueue(declared.queue, settings.value());
+    queue->settings = settings.value();
+    graveyard_names_.insert(queue->settings.dead_letter);
+    queue->capacity.store(queue->settings.capacity, std::memory_order_relaxed);
+    queue->ledger.setLimits({queue->settings.max_deliveries, queue->settings.visibility_timeout_ms});
+    return Status();
+  }
+  const uint32_t id = load<uint32_t>(record.record().data() + log::MessageLayout::kQueue);
+  Queue* queue = queueAt(id);
+  if (queue == nullptr)
+    return Status(Code::kCorrupt, "a record of queue " + std::to_string(id) + ", which is unknown");
+  switch (record.kind()) {
+    case log::Kind::kMessage:
+    case log::Kind::kMove: {
+      const auto bytes = static_cast<uint32_t>(record.record().size());
+      const uint64_t seq = load<uint64_t>(record.record().data() + log::MessageLayout::kSeq);
+      if (record.kind() == log::Kind::kMove) {
+        (void)queue->ledger.relocate(seq, ref);
+      } else if (seq > kSeqMax) {
+        return Status(Code::kCorrupt, "seq out of range");
+      } else if (seq > queue->committed_seq) {  // others are in the snapshot, or settled
+        queue->ledger.enqueue(seq, ref, bytes);
+        queue->committed_seq = queue->last_seq = seq;
+      }
+      break;
+    }
+    case log::Kind::kSettle: {
+      const log::SettleRecord settled = record.settle();
+      // A range of the future is damage, and would take its time; one of the past is bounded by what was
+      // sent.
+      if (settled.first > queue->committed_seq || settled.count > queue->committed_seq - settled.first + 1) {
+        return Status(Code::kCorrupt, "a settlement of messages that were never sent");
+      }
+      forgetReplayed(*queue, settled.first, settled.count);
+      break;
+    }
+    case log::Kind::kDeliver: {
+      const log::DeliverRecord delivered = record.deliver();
+      queue->ledger.replayDelivered(delivered.first, delivered.count, delivered.delivery_count);
+      break;
+    }
+    case log::Kind::kReturn: {
+      const log::ReturnRecord returned = record.returned();
+      queue->ledger.replayReturned({returned.seq, returned.deliveries, returned.uncounted, returned.due_ms,
+                                    returned.first_delivery_ms});
+      break;
+    }
+    default:
+      return Status(Code::kIncompatible, "a record of an unknown kind");
+  }
+  return Status();
+}
+
+void Broker::onJournal(const log::DeliverRecord& delivered) {
+  Queue* queue = queueAt(delivered.queue);
+  if (queue == nullptr) return;
+  queue->ledger.replayDelivered(delivered.first, delivered.count, delivered.delivery_count);
+  // A power cut may keep the journal's entry and lose the message (level `process`). Its seq is not used
+  // again, or a new message would inherit the count.
+  const uint64_t last = delivered.first + delivered.count - 1;
+  if (last > queue->last_seq && last - queue->last_seq <= queue->settings.capacity) queue->last_seq = last;
+}
+
+// Before the log's threads start: pins what is live and finds what died with the last process.
+Status Broker::finishRecovery() {
+  std::vector<ledger::Saved> saved;
+  for (const auto& queue : owned_queues_) {
+    ledger::Seq from = 1;
+    uint64_t live = 0;
+    while (from != 0) {
+      saved.clear();
+      from = queue->ledger.save(from, kEntriesAtOnce, saved);
+      for (const ledger::Saved& one : saved) log_->retain(one.ref, one.bytes);
+      live += saved.size();
+    }
+    queue->admitted.store(live);
+    std::vector<ledger::Dead> dead;
+    queue->ledger.finishRecovery(dead);
+    for (const ledger::Dead& one : dead) queue->doomed.push_back({one, "the process died"});
+  }
+  return Status();
+}
+
+}  // namespace millrace::engine

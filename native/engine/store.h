@@ -1,0 +1,48 @@
+// Where the records of a queue's messages lie: in the log or on the heap. A ref stays readable while it is
+// pinned; a queue pins each of its messages once from commit to settlement, and a reader pins once more.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "base/bytes.h"
+#include "base/status.h"
+#include "log/log.h"
+
+namespace millrace::engine {
+
+using Ref = uint64_t;
+
+class MessageStore {
+ public:
+  virtual ~MessageStore() = default;
+  virtual void pin(Ref ref, uint32_t bytes) = 0;
+  virtual void unpin(Ref ref, uint32_t bytes) = 0;
+  virtual Status read(Ref ref, MutableBytes out) const = 0;
+};
+
+class LogStore final : public MessageStore {
+ public:
+  // Queues are recovered, and need their store, before the log is there: it is looked up at each use.
+  explicit LogStore(const std::unique_ptr<log::Log>& log) : log_(log) {}
+  void pin(Ref ref, uint32_t bytes) override { log_->retain(ref, bytes); }
+  void unpin(Ref ref, uint32_t bytes) override { log_->release(ref, bytes); }
+  Status read(Ref ref, MutableBytes out) const override { return log_->read(ref, out); }
+
+ private:
+  const std::unique_ptr<log::Log>& log_;
+};
+
+// Records on the heap, each with a count of its pins. A ref is the address: user-space addresses fit in 48
+// bits.
+class HeapStore final : public MessageStore {
+ public:
+  // Copies `record`; the returned ref is pinned once. 0: out of memory.
+  Ref add(Bytes record);
+  void pin(Ref ref, uint32_t bytes) override;
+  void unpin(Ref ref, uint32_t bytes) override;
+  Status read(Ref ref, MutableBytes out) const override;
+};
+
+}  // namespace millrace::engine

@@ -1,0 +1,43 @@
+// One thread that calls back for a queue when its earliest deadline has come (a lease that ends, a delay that
+// is over, a dead letter to try again). Idle, it sleeps without a timeout.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+
+namespace millrace::engine {
+
+constexpr uint64_t kNever = UINT64_MAX;
+
+class Timer {
+ public:
+  // `fire(queue id)` runs on the timer's thread with no lock of the timer held; it returns the next deadline
+  // (monotonic ms, kNever for none).
+  explicit Timer(std::function<uint64_t(uint32_t)> fire) : fire_(std::move(fire)) {}
+  ~Timer() { stop(); }
+  void start();
+  // Joins. No callback runs after this returned. Not from the callback.
+  void stop();
+  // Any thread: fire for `queue` no later than `at_ms`. An earlier deadline that is already set stays.
+  void schedule(uint32_t queue, uint64_t at_ms);
+
+ private:
+  void run();
+
+  std::function<uint64_t(uint32_t)> fire_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool stopping_ = false;                              // guarded by mutex_
+  std::set<std::pair<uint64_t, uint32_t>> deadlines_;  // guarded by mutex_: (at, queue), one entry a queue
+  std::unordered_map<uint32_t, uint64_t> by_queue_;    // guarded by mutex_: the queue's entry in deadlines_
+  std::thread thread_;
+};
+
+}  // namespace millrace::engine

@@ -1,0 +1,205 @@
+#include "ledger/ledger.h"
+
+#include <bit>
+
+#include "ledger/state.h"
+
+namespace millrace::ledger {
+
+Ledger::Ledger(const Limits& limits) : state_(std::make_unique<State>()) { state_->limits = limits; }
+Ledger::~Ledger() = default;
+
+void Ledger::setLimits(const Limits& limits) { state_->limits = limits; }
+const Counts& Ledger::counts() const { return state_->counts; }
+bool Ledger::empty() const { return state_->table.empty(); }
+
+void Ledger::enqueue(Seq seq, Ref ref, uint32_t bytes) {
+  if (seq == 0 || seq > kSeqMax || state_->table.find(seq)) return;
+  state_->counts.bytes += bytes;
+  state_->enterReady(state_->table.add(seq, ref, bytes));
+}
+
+size_t Ledger::take(ConsumerId consumer, const Now& now, size_t max_messages, uint64_t max_bytes,
+                    std::vector<Delivery>& out) {
+  State& state = *state_;
+  if (max_messages == 0 || state.counts.ready == 0) return 0;
+  Leases::Holder* holder = state.leases.holder(consumer);
+  if (holder == nullptr) return 0;
+  size_t taken = 0;
+  bool more = true;
+  while (more && taken < max_messages) {
+    const ReadyOrder::Run run = state.ready.front(state.table);
+    if (run.chunk == nullptr) break;
+    uint64_t handed_out = 0;
+    for (uint64_t bits = run.bits; bits != 0 && taken < max_messages; bits &= bits - 1) {
+      const Place at{run.chunk, static_cast<uint32_t>(std::countr_zero(bits))};
+      const Entry& entry = at.entry();
+      more = entry.bytes() <= max_bytes && state.deliver(at, *holder, now);
+      if (!more) break;
+      max_bytes -= entry.bytes();
+      handed_out |= at.bit();
+      ++taken;
+      out.push_back({at.seq(), entry.ref(), entry.bytes(), entry.deliveries()});
+    }
+    // Once a run, not once a message: the lists of chunks change at most once.
+    state.ready.remove(*run.chunk, handed_out);
+    state.counts.ready -= static_cast<uint64_t>(std::popcount(handed_out));
+  }
+  return taken;
+}
+
+uint64_t Ledger::neededBytes() const {
+  const ReadyOrder::Run run = state_->ready.front(state_->table);
+  if (run.chunk == nullptr) return 0;
+  return run.chunk->entries[static_cast<size_t>(std::countr_zero(run.bits))].bytes();
+}
+
+void Ledger::untake(ConsumerId consumer, const std::vector<Delivery>& deliveries) {
+  State& state = *state_;
+  for (const Delivery& delivery : deliveries) {
+    const Place at = state.leased(consumer, delivery.seq, delivery.delivery_count);
+    if (!at) continue;
+    if (delivery.delivery_count > 1) --state.counts.redelivered;
+    state.leases.uncount(consumer);
+    state.leave(at);
+    at.entry().setDeliveries(delivery.delivery_count - 1);
+    state.enterReady(at);
+  }
+}
+
+Outcome Ledger::ack(ConsumerId consumer, Seq seq, uint32_t delivery_count) {
+  const Place at = state_->leased(consumer, seq, delivery_count);
+  if (!at) return {};
+  state_->leave(at);
+  state_->enterSettling(at);
+  return {.answer = Answer::kDone};
+}
+
+Outcome Ledger::nack(ConsumerId consumer, Seq seq, uint32_t delivery_count, uint64_t delay_ms,
+                     const Now& now) {
+  const Place at = state_->leased(consumer, seq, delivery_count);
+  if (!at) return {};
+  return state_->endDelivery(at, true, delay_ms == 0 ? 0 : addSaturating(now.wall_ms, delay_ms));
+}
+
+Outcome Ledger::reject(ConsumerId consumer, Seq seq, uint32_t delivery_count) {
+  const Place at = state_->leased(consumer, seq, delivery_count);
+  if (!at) return {};
+  return {.answer = Answer::kDead, .dead = state_->endByDying(at)};
+}
+
+Outcome Ledger::release(ConsumerId consumer, Seq seq, uint32_t delivery_count) {
+  const Place at = state_->leased(consumer, seq, delivery_count);
+  if (!at) return {};
+  return state_->endDelivery(at, false, 0);
+}
+
+Outcome Ledger::extend(ConsumerId consumer, Seq seq, uint32_t delivery_count, uint64_t ms, const Now& now) {
+  const Place at = state_->leased(consumer, seq, delivery_count);
+  if (!at) return {};
+  state_->leases.extend(at.entry().lease(), addSaturating(now.monotonic_ms, ms));
+  return {.answer = Answer::kDone};
+}
+
+namespace {
+
+void report(const Outcome& outcome, std::vector<Returned>& returned, std::vector<Dead>& dead) {
+  if (outcome.answer == Answer::kReturned) returned.push_back(outcome.returned);
+  if (outcome.answer == Answer::kDead) dead.push_back(outcome.dead);
+}
+
+}  // namespace
+
+void Ledger::returnLeases(ConsumerId consumer, uint64_t started, std::vector<Returned>& returned,
+                          std::vector<Dead>& dead) {
+  State& state = *state_;
+  for (uint32_t slot = state.leases.anyOf(consumer); slot != Leases::kNone;
+       slot = state.leases.anyOf(consumer)) {
+    const Lease& lease = state.leases.at(slot);
+    report(state.endDelivery(state.table.find(lease.seq), lease.ordinal < started, 0), returned, dead);
+  }
+  state.leases.drop(consumer);
+}
+
+void Ledger::tick(const Now& now, std::vector<Returned>& returned, std::vector<Dead>& dead) {
+  State& state = *state_;
+  for (uint32_t slot = state.leases.popExpired(now.monotonic_ms); slot != Leases::kNone;
+       slot = state.leases.popExpired(now.monotonic_ms)) {
+    report(state.endDelivery(state.table.find(state.leases.at(slot).seq), true, 0), returned, dead);
+  }
+  for (Seq seq = state.schedule.popDue(now.wall_ms); seq != 0; seq = state.schedule.popDue(now.wall_ms)) {
+    const Place at = state.table.find(seq);
+    state.leave(at);
+    state.enterReady(at);
+  }
+}
+
+uint64_t Ledger::nextLeaseEndMonotonicMs() const { return state_->leases.nextEnd(); }
+uint64_t Ledger::nextDueWallMs() const { return state_->schedule.nextDue(); }
+
+uint64_t Ledger::purge(std::vector<Range>& out) {
+  State& state = *state_;
+  uint64_t purged = 0;
+  const size_t out_before = out.size();
+  for (Chunk* chunk = state.table.atOrAfter(0); chunk; chunk = state.table.atOrAfter(chunk->number + 1)) {
+    for (uint64_t bits = chunk->live; bits != 0; bits &= bits - 1) {
+      const Place at{chunk, static_cast<uint32_t>(std::countr_zero(bits))};
+      const MessageState was = at.entry().state();
+      if (was != MessageState::kReady && was != MessageState::kDelayed) continue;
+      state.leave(at);
+      state.enterSettling(at);
+      ++purged;
+      const bool joins = out.size() > out_before && out.back().count < UINT32_MAX &&
+                         out.back().first + out.back().count == at.seq();
+      if (joins) {
+        ++out.back().count;
+      } else {
+        out.push_back({at.seq(), 1});
+      }
+    }
+  }
+  return purged;
+}
+
+std::optional<Stored> Ledger::forget(Seq seq) {
+  State& state = *state_;
+  const Place at = state.table.find(seq);
+  if (!at) return std::nullopt;
+  const Entry& entry = at.entry();
+  const Stored stored{entry.ref(), entry.bytes()};
+  state.leave(at);
+  if (entry.remembered()) state.history.remove(seq);
+  state.counts.bytes -= stored.bytes;
+  state.table.remove(at);
+  return stored;
+}
+
+std::optional<Stored> Ledger::relocate(Seq seq, Ref to) {
+  const Place at = state_->table.find(seq);
+  if (!at) return std::nullopt;
+  const Stored was{at.entry().ref(), at.entry().bytes()};
+  at.entry().setRef(to);
+  return was;
+}
+
+bool Ledger::holds(Seq seq, Ref ref) const {
+  const Place at = state_->table.find(seq);
+  return at && at.entry().ref() == ref;
+}
+
+size_t Ledger::peek(size_t max_messages, std::vector<Delivery>& out) const {
+  size_t seen = 0;
+  if (max_messages == 0) return 0;
+  state_->ready.forEach(state_->table, [&](const ReadyOrder::Run& run) {
+    for (uint64_t bits = run.bits; bits != 0 && seen < max_messages; bits &= bits - 1) {
+      const Place at{run.chunk, static_cast<uint32_t>(std::countr_zero(bits))};
+      const Entry& entry = at.entry();
+      out.push_back({at.seq(), entry.ref(), entry.bytes(), entry.deliveries()});
+      ++seen;
+    }
+    return seen < max_messages;
+  });
+  return seen;
+}
+
+}  // namespace millrace::ledger

@@ -1,0 +1,196 @@
+// The state machine of one queue: what is ready, delayed, in flight and dead, and in which order it goes out.
+//
+//   enqueue ─► READY ──take──► IN_FLIGHT ──ack──────────────► SETTLING ─forget─► gone
+//                ▲  ▲              │ ├─nack/expiry/death──► READY, or DELAYED (due later), or DYING
+//                │  └──tick── DELAYED└─reject─────────────► DYING (the engine writes the dead letter)
+//                ─forget─► gone └────release──────┘
+//
+// Pure: no I/O, no clock, no threads; times and events are arguments, decisions are results. The owner
+// serialises calls. Memory: at most 24 bytes for a message that is ready (plus leases for those in flight).
+//
+// Invariants
+//  G1 A message is in exactly one state; counts() adds up.
+//  G2 First deliveries follow seq; what became ready again goes ahead of everything never delivered, lowest
+//  seq first. G3 A lease is (seq, delivery count, consumer); any other answer is kLeaseLost and changes
+//  nothing. G4 The delivery count only rises. Deliveries that no handler saw (release, prefetched at death)
+//  are uncounted:
+//     a message is dead when deliveries - uncounted reaches max_deliveries and the last one failed.
+//  G5 SETTLING and DYING messages are still saved as live: they leave with forget(), after their record is
+//  durable.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace millrace::ledger {
+
+using Seq = uint64_t;
+using Ref = uint64_t;         // 48 bits, opaque: where the message lies
+using ConsumerId = uint32_t;  // never reused inside one engine
+
+// Seqs go from 1 to this; a message with another one is ignored.
+constexpr Seq kSeqMax = UINT64_MAX >> 1;
+// A message whose delivery count got here is dead when that delivery ends unsettled, whatever the limits and
+// however it ended: the count is the lease token and may not repeat.
+constexpr uint32_t kDeliveriesMax = 65535;
+
+struct Now {
+  uint64_t monotonic_ms;
+  uint64_t wall_ms;
+};
+
+struct Limits {
+  uint32_t max_deliveries = 5;                      // 0: no limit
+  uint64_t visibility_timeout_ms = 30 * 60 * 1000;  // a lease ends after this unless extended
+};
+
+struct Delivery {
+  Seq seq;
+  Ref ref;
+  uint32_t bytes;
+  uint32_t delivery_count;
+};
+
+struct Dead {
+  Seq seq;
+  Ref ref;
+  uint32_t bytes;
+  uint32_t deliveries;
+  uint64_t first_delivery_ms;  // wall; 0: not known (delivered by a process that crashed)
+  uint64_t last_delivery_ms;   // wall; 0: not known
+};
+
+// What a message that went back needs on disk (a ReturnRecord's fields).
+struct Returned {
+  Seq seq;
+  uint32_t deliveries;
+  uint32_t uncounted;
+  uint64_t due_ms;  // wall; 0: ready now
+  uint64_t first_delivery_ms;
+};
+
+// One live message as a snapshot keeps it.
+struct Saved {
+  Seq seq;
+  Ref ref;
+  uint32_t bytes;
+  uint32_t deliveries;
+  uint32_t uncounted;
+  uint64_t due_ms;
+  uint64_t first_delivery_ms;
+};
+
+struct Range {
+  Seq first;
+  uint32_t count;
+};
+
+struct Stored {
+  Ref ref;
+  uint32_t bytes;
+};
+
+struct Counts {
+  uint64_t ready = 0;
+  uint64_t delayed = 0;
+  uint64_t in_flight = 0;
+  uint64_t settling = 0;     // answered, not yet forgotten
+  uint64_t dying = 0;        // to be dead-lettered
+  uint64_t bytes = 0;        // of all of them
+  uint64_t redelivered = 0;  // running total of deliveries with a count above 1
+};
+
+enum class Answer : uint8_t {
+  kDone,
+  kLeaseLost,
+  kReturned,  // back in the queue: write `returned`
+  kDead,      // now DYING: write `dead` to the dead-letter queue and settle it, then forget
+};
+
+struct Outcome {
+  Answer answer = Answer::kLeaseLost;
+  Returned returned{};  // kReturned
+  Dead dead{};          // kDead
+};
+
+class Ledger {
+ public:
+  explicit Ledger(const Limits& limits);
+  ~Ledger();
+  Ledger(const Ledger&) = delete;
+  Ledger& operator=(const Ledger&) = delete;
+
+  void setLimits(const Limits& limits);
+
+  // A message that was committed: ready at once. Seqs rise; gaps are allowed and cost nothing. One that is
+  // already here stays as it is, so replaying its record is harmless.
+  void enqueue(Seq seq, Ref ref, uint32_t bytes);
+
+  // Hands out up to max_messages whose bytes sum to at most max_bytes, in order, appending to `out`. The
+  // first one is handed out only if it fits too: then `out` stays as it was and neededBytes() tells what it
+  // needs.
+  size_t take(ConsumerId consumer, const Now& now, size_t max_messages, uint64_t max_bytes,
+              std::vector<Delivery>& out);
+  uint64_t neededBytes() const;  // of the message that would go out next, 0 when none is ready
+
+  // Undoes the newest take of these deliveries as if it had not happened (the journal refused it).
+  void untake(ConsumerId consumer, const std::vector<Delivery>& deliveries);
+
+  // ack: kDone (SETTLING) or kLeaseLost.
+  Outcome ack(ConsumerId consumer, Seq seq, uint32_t delivery_count);
+  // nack: kReturned, kDead (limit reached) or kLeaseLost. delay_ms is wall time from now.
+  Outcome nack(ConsumerId consumer, Seq seq, uint32_t delivery_count, uint64_t delay_ms, const Now& now);
+  // reject: kDead or kLeaseLost.
+  Outcome reject(ConsumerId consumer, Seq seq, uint32_t delivery_count);
+  // release: kReturned (this delivery does not count) or kLeaseLost.
+  Outcome release(ConsumerId consumer, Seq seq, uint32_t delivery_count);
+  // extend: the lease ends `ms` from now. kDone or kLeaseLost.
+  Outcome extend(ConsumerId consumer, Seq seq, uint32_t delivery_count, uint64_t ms, const Now& now);
+
+  // The consumer is gone. Its leases return: the first `started` deliveries it ever took count, later ones do
+  // not.
+  void returnLeases(ConsumerId consumer, uint64_t started, std::vector<Returned>& returned,
+                    std::vector<Dead>& dead);
+
+  // Ends expired leases (they count) and makes delayed messages ready that are due.
+  void tick(const Now& now, std::vector<Returned>& returned, std::vector<Dead>& dead);
+  // Earliest time at which tick() has something to do; UINT64_MAX: never.
+  uint64_t nextLeaseEndMonotonicMs() const;
+  uint64_t nextDueWallMs() const;
+
+  // Makes everything READY or DELAYED SETTLING and tells it as ranges. In flight and dying stay.
+  uint64_t purge(std::vector<Range>& out);
+
+  // The settlement of this message is durable: it leaves. Empty if it was not here.
+  std::optional<Stored> forget(Seq seq);
+
+  // Copied forward: the message now lies at `to`. Returns where it was; empty if it is not here.
+  std::optional<Stored> relocate(Seq seq, Ref to);
+  bool holds(Seq seq, Ref ref) const;
+
+  // The next messages that would be handed out, without a lease; their delivery_count is that of so far.
+  size_t peek(size_t max_messages, std::vector<Delivery>& out) const;
+
+  // Snapshot: appends up to max_entries live messages with seq >= from, in order; returns the seq to go on
+  // from, 0 at the end.
+  Seq save(Seq from, size_t max_entries, std::vector<Saved>& out) const;
+
+  // Recovery. restore() in rising seq order; the rest in log order, each harmless if repeated or if the
+  // message is gone.
+  void restore(const Saved& saved);
+  void replayDelivered(Seq first, uint32_t count, uint32_t delivery_count);
+  void replayReturned(const Returned& returned);
+  // After replay: makes what has used up its deliveries DYING and lists it.
+  void finishRecovery(std::vector<Dead>& dead);
+
+  const Counts& counts() const;
+  bool empty() const;  // holds no message in any state
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace millrace::ledger

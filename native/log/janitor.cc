@@ -1,0 +1,238 @@
+#include "log/janitor.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/check.h"
+
+namespace millrace::log {
+namespace {
+
+constexpr uint64_t kSpareMax = 2;         // free files kept beyond those; more are removed
+constexpr uint64_t kWaitingEmptyMax = 2;  // empty segments that are worth a checkpoint of their own
+constexpr uint64_t kRetryMsMin = 100;     // on a full disk, doubling
+constexpr uint64_t kRetryMsMax = 2'000;
+
+}  // namespace
+
+Janitor::Janitor(Tools tools, Checkpointer checkpointer, const Position& tail, uint64_t checkpointed_through)
+    : tools_(tools),
+      checkpointer_(std::move(checkpointer)),
+      reclaimer_(tools.id, tools.segment_bytes, tools.listener, tools.stage, tools.pool, tools.committer),
+      requested_(tools.journal.hasStaleEntries()),
+      retry_ms_(kRetryMsMin),
+      unsynced_sequence_(tail.segment_sequence),
+      checkpointed_through_(checkpointed_through) {}
+
+void Janitor::start() {
+  thread_ = std::thread([this] { run(); });
+}
+
+void Janitor::wake() {
+  {
+    const std::lock_guard guard(mutex_);
+    if (woken_) return;
+    woken_ = true;
+  }
+  changed_.notify_one();
+}
+
+void Janitor::requestCheckpoint() {
+  {
+    const std::lock_guard guard(mutex_);
+    requested_ = true;
+    woken_ = true;
+  }
+  changed_.notify_one();
+}
+
+void Janitor::hurry() { hurry_.store(true, std::memory_order_relaxed); }
+
+void Janitor::finish(bool with_checkpoint) {
+  if (!thread_.joinable()) return;
+  hurry();
+  {
+    const std::lock_guard guard(mutex_);
+    finishing_ = true;
+    last_checkpoint_ = with_checkpoint;
+    woken_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+void Janitor::run() {
+  while (waitForWork()) {
+    if (mayGoOn()) work();
+  }
+  const bool anything_new = tools_.pool.delivered().commit_sequence != checkpointed_through_;
+  if (last_checkpoint_ && anything_new && !tools_.failure.failed()) checkpoint();
+}
+
+bool Janitor::waitForWork() {
+  std::unique_lock lock(mutex_);
+  const auto ready = [&] { return woken_; };
+  if (diskFull() && mayGoOn()) {
+    // The only timer, and only on a full disk: nothing tells when somebody else made room.
+    may_create_ = !changed_.wait_for(lock, std::chrono::milliseconds(retry_ms_), ready);
+    if (may_create_) retry_ms_ = std::min(2 * retry_ms_, kRetryMsMax);
+  } else {
+    changed_.wait(lock, ready);
+    may_create_ = true;
+  }
+  woken_ = false;
+  return !finishing_;
+}
+
+bool Janitor::mayGoOn() const { return !hurry_.load(std::memory_order_relaxed) && !tools_.failure.failed(); }
+
+void Janitor::work() {
+  prepareAhead();
+  do {
+    if (mayGoOn() && checkpointDue()) {
+      checkpoint();
+      reclaimer_.startOver();
+    }
+    tools_.pool.freeEmpty();
+    prepareAhead();
+    const auto moved = reclaimer_.moveOne(diskFull(), [this] { return mayGoOn(); });
+    if (!moved.ok()) fail(moved.status());
+    if (!moved.ok() || !moved.value()) break;
+  } while (mayGoOn());
+  dropSpare();
+}
+
+void Janitor::fail(const Status& status) {
+  if (tools_.failure.set(status)) tools_.committer.wake();  // which tells the listener (K3)
+}
+
+void Janitor::prepareAhead() {
+  while (mayGoOn() && tools_.stage.prepared() < kPreparedAhead) {
+    if (!prepareOne()) return;
+    if (tools_.stage.addPrepared(1)) tools_.committer.wake();
+    if (tools_.stage.prepared() >= kPreparedAhead) setDiskFull(false);
+    tellRoom();
+  }
+}
+
+bool Janitor::prepareOne() {
+  Status prepared;
+  if (Segment* segment = tools_.pool.takeFree()) {
+    prepared = tools_.pool.prepare(segment);
+  } else if (may_create_) {
+    prepared = prepareNew();
+  } else {
+    return false;
+  }
+  if (prepared.ok()) return may_create_ = true;
+  if (prepared.code() == Code::kDiskFull || prepared.code() == Code::kLimit) {
+    may_create_ = false;
+    setDiskFull(true);
+  } else if (prepared.code() != Code::kClosed) {
+    fail(prepared);
+  }
+  return false;
+}
+
+// A crash anywhere before the header is durable leaves a file that recovery removes.
+Status Janitor::prepareNew() {
+  auto created = tools_.pool.create(tools_.directory);
+  // Nothing was written: no descriptors or no memory, say. As with a full disk, later is another try.
+  if (!created.ok()) return Status(Code::kDiskFull, created.status().detail());
+  Segment* segment = created.value();
+  Status filled = fillWithZeros(*segment->file, 0, tools_.segment_bytes, hurry_);
+  if (filled.ok()) filled = tools_.directory.sync();
+  if (filled.ok()) filled = tools_.pool.prepare(segment);
+  if (filled.code() != Code::kDiskFull && filled.code() != Code::kClosed) return filled;
+  MILLRACE_RETURN_IF_ERROR(tools_.pool.remove(tools_.directory, segment));  // gives its part back
+  return filled;
+}
+
+void Janitor::dropSpare() {
+  while (mayGoOn() && tools_.pool.counts().free > kPreparedAhead + kSpareMax) {
+    Segment* spare = tools_.pool.takeFree();
+    if (spare == nullptr) return;
+    const Status removed = tools_.pool.remove(tools_.directory, spare);
+    if (!removed.ok()) fail(removed);
+  }
+}
+
+void Janitor::setDiskFull(bool full) {
+  if (!full) retry_ms_ = kRetryMsMin;
+  const bool was_full = disk_full_.exchange(full, std::memory_order_relaxed);
+  tools_.stage.setDiskFull(full);
+  if (full && !was_full) tellRoom();  // those who were told kFull would wait for ever: they get kDiskFull now
+}
+
+// Senders that were refused may try again.
+void Janitor::tellRoom() {
+  if (tools_.stage.takeRefused()) tools_.listener.onRoom();
+}
+
+bool Janitor::checkpointDue() {
+  {
+    const std::lock_guard guard(mutex_);
+    if (std::exchange(requested_, false)) return true;
+  }
+  if (checkpoint_refused_) return true;
+  if (tools_.committer.bytesSinceCheckpoint() >= tools_.options.checkpoint_bytes) return true;
+  const uint64_t waiting = tools_.pool.counts().waiting;
+  return waiting >= (diskFull() ? 1 : kWaitingEmptyMax);
+}
+
+void Janitor::checkpoint() {
+  const Position from = tools_.pool.delivered();  // J3
+  const uint64_t bytes = tools_.committer.bytesSinceCheckpoint();
+  std::vector<SegmentEntry> table;
+  const Status written = checkpointer_.write(
+      from, [&](SnapshotWriter& writer) { return tools_.listener.writeSnapshot(writer); },
+      [&] {
+        auto entries = finishCheckpoint(from);
+        if (entries.ok()) table = entries.value();
+        return entries;
+      });
+  checkpoint_refused_ = written.code() == Code::kDiskFull;
+  if (checkpoint_refused_) return setDiskFull(true);
+  if (!written.ok()) return fail(written);
+  tools_.pool.setDurable(from, table);
+  tools_.committer.forgetBytes(bytes);
+  checkpointed_through_ = from.commit_sequence;
+  checkpoints_.fetch_add(1, std::memory_order_relaxed);
+  if (diskFull() && tools_.stage.prepared() >= kPreparedAhead) setDiskFull(false);
+  eraseStaleJournal();
+}
+
+// The snapshot may have run ahead of `from`, and the table leaves out what records behind `from` emptied:
+// those records must survive whatever this checkpoint survives. At level sync they are synced already.
+Result<std::vector<SegmentEntry>> Janitor::finishCheckpoint(const Position& from) {
+  std::vector<SegmentEntry> table = tools_.pool.table(from);
+  if (!tools_.options.sync) MILLRACE_RETURN_IF_ERROR(syncLog());
+  if (tools_.failure.failed()) return tools_.failure.status();
+  return table;
+}
+
+Status Janitor::syncLog() {
+  const Position through = tools_.pool.delivered();
+  // Up to the active segment: the listener may have seen a block that `through` does not know of yet.
+  for (Segment* segment : tools_.pool.used(unsynced_sequence_)) {
+    MILLRACE_RETURN_IF_ERROR(segment->file->sync());
+  }
+  unsynced_sequence_ = through.segment_sequence;
+  tools_.committer.setSyncedThrough(through.commit_sequence - 1);
+  return Status();
+}
+
+// Their counts are in the snapshot that was just made durable. Kept for longer they could meet another
+// message: at level process a power cut takes back sequence numbers.
+void Janitor::eraseStaleJournal() {
+  if (!tools_.journal.hasStaleEntries()) return;
+  for (uint64_t page = 0; page < Journal::kPages; ++page) {
+    tools_.stage.lock();
+    const Status erased = tools_.journal.eraseStale(page);
+    if (tools_.stage.unlock()) tools_.committer.wake();
+    if (!erased.ok()) return fail(erased);
+  }
+  tools_.journal.forgetStale();
+}
+
+}  // namespace millrace::log

@@ -1,0 +1,91 @@
+// The janitor thread: segments ahead of need, checkpoints, freed space. Everything slow that no commit should
+// wait for.
+//
+// Invariants
+//  J1 Two segments stand prepared: one ahead of the committer and the reserve of L7.
+//  J2 A full disk is met here, while zeros are written, and nowhere else: it is a state, not a failure.
+//  J3 A checkpoint's position is one where the listener has seen every block before it (K2).
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "log/checkpoint.h"
+#include "log/committer.h"
+#include "log/reclaim.h"
+
+namespace millrace::log {
+
+class Janitor {
+ public:
+  struct Tools {
+    os::Directory& directory;
+    const StoreId& id;
+    uint64_t segment_bytes;
+    Options options;
+    Listener& listener;
+    Stage& stage;
+    SegmentPool& pool;
+    Journal& journal;
+    Failure& failure;
+    Committer& committer;
+  };
+
+  Janitor(Tools tools, Checkpointer checkpointer, const Position& tail, uint64_t checkpointed_through);
+
+  void start();
+  // Any thread: look whether there is something to do.
+  void wake();
+  void requestCheckpoint();
+  // Ends what takes long. The committer still runs.
+  void hurry();
+  // After the committer ended: a last checkpoint if `checkpoint`, then ends and joins the thread.
+  void finish(bool checkpoint);
+
+  uint64_t checkpoints() const { return checkpoints_.load(std::memory_order_relaxed); }
+  uint64_t moved() const { return reclaimer_.moved(); }
+  bool diskFull() const { return disk_full_.load(std::memory_order_relaxed); }
+
+ private:
+  void run();
+  bool waitForWork();  // false: finish
+  void work();
+  void fail(const Status& status);
+  bool mayGoOn() const;
+  void prepareAhead();
+  bool prepareOne();  // false: the disk is full, or it failed
+  Status prepareNew();
+  void dropSpare();
+  void setDiskFull(bool full);
+  bool checkpointDue();
+  void checkpoint();
+  Result<std::vector<SegmentEntry>> finishCheckpoint(const Position& from);
+  Status syncLog();
+  void eraseStaleJournal();
+  void tellRoom();
+
+  Tools tools_;
+  Checkpointer checkpointer_;
+  Reclaimer reclaimer_;
+  std::thread thread_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool woken_ = true;  // the four flags are guarded by mutex_
+  bool requested_ = false;
+  bool finishing_ = false;
+  bool last_checkpoint_ = false;
+  std::atomic<bool> hurry_{false};
+  std::atomic<bool> disk_full_{false};
+  std::atomic<uint64_t> checkpoints_{0};
+
+  // The janitor thread's own.
+  bool checkpoint_refused_ = false;  // the file could not grow: tried again with the next look
+  uint64_t retry_ms_;
+  bool may_create_ = true;         // on a full disk: the timer ran out, so a new file may be tried
+  uint64_t unsynced_sequence_;     // level process: segments below this are synced
+  uint64_t checkpointed_through_;  // commit sequence of the last checkpoint's position
+};
+
+}  // namespace millrace::log

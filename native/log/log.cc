@@ -1,0 +1,194 @@
+#include "log/log.h"
+
+#include <chrono>
+#include <thread>
+
+#include "base/check.h"
+#include "log/committer.h"
+#include "log/identity.h"
+#include "log/janitor.h"
+#include "log/journal.h"
+#include "log/recovery.h"
+
+namespace millrace::log {
+namespace {
+
+class StoreLog final : public Log {
+ public:
+  StoreLog(std::unique_ptr<os::Directory> directory, const Options& options, Listener& listener,
+           Recovered& recovered, std::unique_ptr<SegmentPool> pool, std::unique_ptr<Journal> journal)
+      : directory_(std::move(directory)),
+        identity_(recovered.identity),
+        pool_(std::move(pool)),
+        journal_(std::move(journal)),
+        stage_(identity_.segment_bytes, identity_.segment_bytes - recovered.tail.offset, failure_),
+        committer_({identity_.id, options.sync, recovered.epoch, listener, stage_, *pool_, *journal_,
+                    failure_, [this] { janitor_.wake(); }, options.checkpoint_bytes},
+                   recovered.tail, recovered.replayed_bytes),
+        janitor_(
+            {*directory_, identity_.id, identity_.segment_bytes, options, listener, stage_, *pool_, *journal_,
+             failure_, committer_},
+            Checkpointer(*directory_, identity_.id, recovered.checkpoint.serial, recovered.checkpoint_slot),
+            recovered.tail, recovered.checkpoint.position.commit_sequence) {}
+
+  // Without close(): as a crash, but the threads are gone.
+  ~StoreLog() override {
+    stage_.close();
+    janitor_.hurry();
+    committer_.abandon();
+    janitor_.finish(false);
+  }
+
+  void setPrepared(uint32_t count) { stage_.addPrepared(count); }
+
+  void start() override {
+    committer_.start();
+    janitor_.start();
+  }
+
+  uint64_t committedThrough() const override { return committer_.committedThrough(); }
+  bool failed() const override { return failure_.failed(); }
+  uint64_t segmentBytes() const override { return identity_.segment_bytes; }
+
+  bool noteDelivered(const DeliverRecord& delivered) override {
+    stage_.lock();
+    const bool room = journal_->hasRoom();
+    std::byte* at = nullptr;
+    uint64_t unit = 0;
+    uint64_t entry = 0;
+    bool staged = false;
+    if (!room) {
+      stage_.refuse();
+    } else if (stage_.reserve(DeliverRecord::kRecordBytes, Claim::kLazy, at, unit) == StageOutcome::kStaged) {
+      delivered.encode(at);
+      entry = journal_->claim();
+      stage_.setJournalThrough(journal_->claimed());
+      staged = true;
+    }
+    unlockStage();
+    if (!staged) return false;
+    // A kill before this write: the message was not handed out. After it: the count is there.
+    const Status written = journal_->write(entry, delivered);
+    if (written.ok()) return true;
+    if (failure_.set(written)) committer_.wake();
+    return false;
+  }
+
+  Status read(Ref ref, MutableBytes out) const override {
+    const Segment* segment = pool_->find(segmentIndexOf(ref));
+    const uint64_t offset = offsetOf(ref);
+    if (segment == nullptr || offset < kPageBytes || offset > identity_.segment_bytes ||
+        out.size() > identity_.segment_bytes - offset) {
+      return Status(Code::kCorrupt, "no record can be at ref " + std::to_string(ref));
+    }
+    return segment->mapping->copyOut(offset, out);
+  }
+
+  // A ref that names no segment is input (a snapshot may hold anything): nothing to count.
+  void retain(Ref ref, uint32_t bytes) override {
+    Segment* segment = pool_->find(segmentIndexOf(ref));
+    if (segment != nullptr) segment->live.fetch_add(bytes, std::memory_order_relaxed);
+  }
+
+  void release(Ref ref, uint32_t bytes) override {
+    Segment* segment = pool_->find(segmentIndexOf(ref));
+    if (segment == nullptr) return;
+    // Looked at first: without its last live byte the segment may be gone. One that is sealed only after this
+    // look is found by the janitor, which each sealing wakes.
+    const bool sealed = segment->sealed.load(std::memory_order_acquire);
+    const bool empty = segment->live.fetch_sub(bytes, std::memory_order_acq_rel) == bytes;
+    if (empty && sealed) janitor_.wake();
+  }
+
+  void requestCheckpoint() override { janitor_.requestCheckpoint(); }
+
+  Status close() override {
+    const std::lock_guard guard(close_mutex_);
+    stage_.close();
+    waitForOverflow();
+    janitor_.hurry();
+    committer_.finish();
+    janitor_.finish(true);
+    directory_->unlock();  // sessions that still read keep the files open, not the store
+    return failure_.status();
+  }
+
+  Stats stats() const override {
+    const Committer::Counters& counters = committer_.counters();
+    const SegmentPool::Counts segments = pool_->counts();
+    Stats stats;
+    stats.commits = counters.commits.load(std::memory_order_relaxed);
+    stats.committed_units = counters.units.load(std::memory_order_relaxed);
+    stats.committed_bytes = counters.bytes.load(std::memory_order_relaxed);
+    stats.syncs = counters.syncs.load(std::memory_order_relaxed);
+    stats.sync_ns_total = counters.sync_ns.load(std::memory_order_relaxed);
+    stats.segments = segments.segments;
+    stats.segments_free = segments.free;
+    stats.disk_bytes = segments.segments * identity_.segment_bytes;
+    stats.checkpoints = janitor_.checkpoints();
+    stats.moved_messages = janitor_.moved();
+    stats.disk_full = janitor_.diskFull();
+    stats.failed = failure_.failed();
+    return stats;
+  }
+
+  // Settlements that wait for a segment are committed if the janitor can make one. On a full disk, or after
+  // ten seconds, they are not: their messages come back, and nobody was told otherwise.
+  void waitForOverflow() {
+    for (int look = 0; look < 10'000; ++look) {
+      if (!stage_.overflows() || failure_.failed() || janitor_.diskFull()) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
+ protected:
+  void lockStage() override { stage_.lock(); }
+  void unlockStage() override {
+    if (stage_.unlock()) committer_.wake();
+  }
+  void hurryStage() override { stage_.hurry(); }
+  StageOutcome reserveStage(size_t bytes, Purpose purpose, std::byte*& at, uint64_t& unit) override {
+    const Claim claim = purpose == Purpose::kSend     ? Claim::kSend
+                        : purpose == Purpose::kSettle ? Claim::kSettle
+                        : purpose == Purpose::kQuiet  ? Claim::kQuiet
+                                                      : Claim::kLazy;
+    const StageOutcome outcome = stage_.reserve(bytes, claim, at, unit);
+    // Not for sends, which may ask all the time: they are told when there is room.
+    if (outcome == StageOutcome::kDiskFull && purpose != Purpose::kSend) janitor_.wake();
+    return outcome;
+  }
+
+ private:
+  const std::unique_ptr<os::Directory> directory_;  // destroyed last
+  const Identity identity_;
+  Failure failure_;
+  const std::unique_ptr<SegmentPool> pool_;
+  const std::unique_ptr<Journal> journal_;
+  Stage stage_;
+  Committer committer_;
+  Janitor janitor_;
+  std::mutex close_mutex_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Log>> Log::open(std::unique_ptr<os::Directory> directory, const Options& options,
+                                       Listener& listener, RecoverySink& sink, RecoveryReport& report) {
+  report = RecoveryReport();
+  report.created = !directory->exists(kStoreName);
+  auto identity = report.created ? createStore(*directory, options.segment_bytes) : readIdentity(*directory);
+  if (!identity.ok()) return identity.status();
+  auto recovered = recover(*directory, identity.value(), sink, report);
+  if (!recovered.ok()) return recovered.status();
+  auto journal = Journal::open(*directory, identity.value().id, sink);
+  if (!journal.ok()) return journal.status();
+  auto pool = std::make_unique<SegmentPool>(identity.value().id, identity.value().segment_bytes);
+  const auto prepared = pool->adopt(*directory, recovered.value());
+  if (!prepared.ok()) return prepared.status();
+  auto log = std::make_unique<StoreLog>(std::move(directory), options, listener, recovered.value(),
+                                        std::move(pool), journal.take());
+  log->setPrepared(prepared.value());
+  return std::unique_ptr<Log>(std::move(log));
+}
+
+}  // namespace millrace::log

@@ -1,0 +1,238 @@
+#include "log/segment_pool.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace millrace::log {
+
+using Guard = std::lock_guard<std::mutex>;
+
+Segment* SegmentPool::add(uint32_t index, std::unique_ptr<os::File> file,
+                          std::unique_ptr<os::Mapping> mapping) {
+  segments_.push_back(std::make_unique<Segment>(index, std::move(file), std::move(mapping)));
+  index_.set(index, segments_.back().get());
+  return segments_.back().get();
+}
+
+Result<uint32_t> SegmentPool::adopt(os::Directory& directory, Recovered& recovered) {
+  const Guard guard(mutex_);
+  bool removed = false;
+  delivered_ = recovered.tail;
+  durable_ = recovered.checkpoint.position;
+  last_sequence_ = recovered.tail.segment_sequence;
+  std::vector<Segment*> ahead;
+  for (FoundSegment& found : recovered.segments) {
+    if (found.bytes != segment_bytes_ || !found.prepared) {
+      // Half made when the power went, or rubbish; recovery has checked that it cannot matter. Made anew when
+      // one is needed, so that a full disk does not keep a store from opening.
+      MILLRACE_RETURN_IF_ERROR(directory.remove(segmentName(found.index)));
+      removed = true;
+      continue;
+    }
+    auto mapping = found.file->map(segment_bytes_);
+    if (!mapping.ok()) return mapping.status();
+    Segment* segment = add(found.index, std::move(found.file), mapping.take());
+    segment->sequence = found.sequence;
+    const auto same = [&](const SegmentEntry& entry) { return entry.sequence == segment->sequence; };
+    const auto& table = recovered.checkpoint_table;
+    segment->in_checkpoint = std::find_if(table.begin(), table.end(), same) != table.end();
+    if (found.sequence == recovered.tail.segment_sequence) {
+      segment->state = SegmentState::kActive;
+      active_ = segment;
+    } else if (found.sequence > recovered.tail.segment_sequence) {
+      ahead.push_back(segment);
+    } else if (segment->in_checkpoint || found.sequence >= durable_.segment_sequence) {
+      segment->state = SegmentState::kSealed;
+      segment->sealed.store(true, std::memory_order_relaxed);
+    }
+  }
+  MILLRACE_CHECK(active_ != nullptr);
+  std::sort(ahead.begin(), ahead.end(), [](auto* a, auto* b) { return a->sequence < b->sequence; });
+  for (Segment* segment : ahead) {
+    if (segment->sequence != last_sequence_ + 1) break;  // the rest stays free (P1)
+    segment->state = SegmentState::kPrepared;
+    prepared_.push_back(segment);
+    last_sequence_ = segment->sequence;
+  }
+  if (removed) MILLRACE_RETURN_IF_ERROR(directory.sync());
+  return static_cast<uint32_t>(prepared_.size());
+}
+
+Segment* SegmentPool::openNext() {
+  const Guard guard(mutex_);
+  MILLRACE_CHECK(!prepared_.empty());
+  active_->state = SegmentState::kSealed;
+  active_->sealed.store(true, std::memory_order_release);
+  active_ = prepared_.front();
+  prepared_.pop_front();
+  active_->state = SegmentState::kActive;
+  return active_;
+}
+
+Segment* SegmentPool::active() const {
+  const Guard guard(mutex_);
+  return active_;
+}
+
+void SegmentPool::setDelivered(const Position& position) {
+  const Guard guard(mutex_);
+  delivered_ = position;
+}
+
+Position SegmentPool::delivered() const {
+  const Guard guard(mutex_);
+  return delivered_;
+}
+
+bool SegmentPool::isFreeable(const Segment& segment) const {
+  return segment.sequence < durable_.segment_sequence && !segment.in_checkpoint;
+}
+
+SegmentPool::Counts SegmentPool::counts() const {
+  const Guard guard(mutex_);
+  Counts counts;
+  for (const auto& segment : segments_) {
+    ++counts.segments;
+    const int64_t live = segment->live.load(std::memory_order_relaxed);
+    counts.live_bytes += live;
+    const bool empty_sealed = segment->state == SegmentState::kSealed && live == 0;
+    if (empty_sealed) ++(isFreeable(*segment) ? counts.freeable : counts.waiting);
+    if (segment->state == SegmentState::kFree || segment->state == SegmentState::kPrepared) ++counts.free;
+    if (segment->state == SegmentState::kActive) ++counts.in_use;
+    if (segment->state == SegmentState::kSealed && live != 0) ++counts.in_use;
+  }
+  return counts;
+}
+
+Segment* SegmentPool::takeFree() {
+  const Guard guard(mutex_);
+  for (const auto& segment : segments_) {
+    if (segment->state != SegmentState::kFree) continue;
+    segment->state = SegmentState::kTaken;
+    return segment.get();
+  }
+  return nullptr;
+}
+
+Result<Segment*> SegmentPool::create(os::Directory& directory) {
+  uint32_t index = 0;
+  const auto taken = [&] { return find(index) != nullptr || directory.exists(segmentName(index)); };
+  while (index < kSegmentsMax && taken()) ++index;
+  if (index == kSegmentsMax) return Status(Code::kLimit, "65536 segments are in use");
+  auto file = directory.create(segmentName(index));
+  if (!file.ok()) return file.status();
+  auto mapping = file.value()->map(segment_bytes_);
+  if (!mapping.ok()) {
+    MILLRACE_RETURN_IF_ERROR(directory.remove(segmentName(index)));
+    return mapping.status();
+  }
+  const Guard guard(mutex_);
+  Segment* segment = add(index, file.take(), mapping.take());
+  segment->state = SegmentState::kTaken;
+  return segment;
+}
+
+Status SegmentPool::prepare(Segment* segment) {
+  uint64_t sequence = 0;
+  {
+    const Guard guard(mutex_);
+    sequence = last_sequence_ + 1;
+  }
+  // A crash before the sync inside leaves the old header (the segment is free again: its sequence is before
+  // the checkpoint, or it has none) or the new one (it is prepared). Blocks follow only after the sync.
+  MILLRACE_RETURN_IF_ERROR(
+      writeSegmentHeader(*segment->file, {segment->index, id_, sequence, segment_bytes_}));
+  const Guard guard(mutex_);
+  segment->sequence = sequence;
+  segment->in_checkpoint = false;
+  last_sequence_ = sequence;
+  segment->state = SegmentState::kPrepared;
+  prepared_.push_back(segment);
+  return Status();
+}
+
+// A crash before the directory's sync leaves the file: free as before.
+Status SegmentPool::remove(os::Directory& directory, Segment* segment) {
+  const std::string name = segmentName(segment->index);
+  MILLRACE_RETURN_IF_ERROR(directory.remove(name));
+  MILLRACE_RETURN_IF_ERROR(directory.sync());
+  const Guard guard(mutex_);
+  index_.set(segment->index, nullptr);
+  std::erase_if(segments_, [&](const auto& owned) { return owned.get() == segment; });
+  return Status();
+}
+
+std::vector<SegmentEntry> SegmentPool::table(const Position& from) const {
+  const Guard guard(mutex_);
+  std::vector<SegmentEntry> table;
+  for (const auto& segment : segments_) {
+    if (segment->state != SegmentState::kActive && segment->state != SegmentState::kSealed) continue;
+    const bool live = segment->live.load(std::memory_order_relaxed) != 0;
+    if (live || segment->sequence >= from.segment_sequence) {
+      table.push_back({segment->index, segment->sequence});
+    }
+  }
+  return table;
+}
+
+void SegmentPool::setDurable(const Position& position, const std::vector<SegmentEntry>& table) {
+  const Guard guard(mutex_);
+  durable_ = position;
+  for (const auto& segment : segments_) segment->in_checkpoint = false;
+  for (const SegmentEntry& entry : table) index_.find(entry.index)->in_checkpoint = true;
+}
+
+void SegmentPool::freeEmpty() {
+  const Guard guard(mutex_);
+  for (const auto& segment : segments_) {
+    if (segment->state == SegmentState::kSealed && segment->live.load(std::memory_order_relaxed) == 0 &&
+        isFreeable(*segment)) {
+      segment->state = SegmentState::kFree;
+      segment->sealed.store(false, std::memory_order_relaxed);
+    }
+  }
+}
+
+uint64_t SegmentPool::bytesToMove(const Segment& segment) const {
+  if (segment.state != SegmentState::kSealed) return 0;
+  const int64_t live = segment.live.load(std::memory_order_relaxed);
+  return live > 0 && live < static_cast<int64_t>(segment_bytes_ / 4) ? static_cast<uint64_t>(live) : 0;
+}
+
+Segment* SegmentPool::oldestWorthMoving(const std::set<uint64_t>& except) const {
+  const Guard guard(mutex_);
+  Segment* oldest = nullptr;
+  for (const auto& segment : segments_) {
+    if (bytesToMove(*segment) == 0 || except.count(segment->sequence) != 0) continue;
+    if (oldest == nullptr || segment->sequence < oldest->sequence) oldest = segment.get();
+  }
+  return oldest;
+}
+
+Segment* SegmentPool::cheapestToMove(const std::set<uint64_t>& except, uint64_t live_bytes_max) const {
+  const Guard guard(mutex_);
+  Segment* cheapest = nullptr;
+  for (const auto& segment : segments_) {
+    const uint64_t bytes = bytesToMove(*segment);
+    if (bytes == 0 || bytes > live_bytes_max || except.count(segment->sequence) != 0) continue;
+    live_bytes_max = bytes - 1;
+    cheapest = segment.get();
+  }
+  return cheapest;
+}
+
+std::vector<Segment*> SegmentPool::used(uint64_t from_sequence) const {
+  const Guard guard(mutex_);
+  std::vector<Segment*> used;
+  for (const auto& segment : segments_) {
+    const bool holds_blocks =
+        segment->state == SegmentState::kActive || segment->state == SegmentState::kSealed;
+    if (holds_blocks && segment->sequence >= from_sequence) {
+      used.push_back(segment.get());
+    }
+  }
+  return used;
+}
+
+}  // namespace millrace::log

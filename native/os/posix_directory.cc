@@ -1,0 +1,200 @@
+// The lock is flock on the directory itself: there is no lock file that somebody could delete under its
+// holder, the kernel drops it when the process dies however it dies, and two Directory objects conflict even
+// inside one process, because each has its own open file description. No destructor unlocks it: a child made
+// by fork shares the description, and its LOCK_UN would free the parent's store. So the lock ends with
+// unlock(), which a child must not call, or when the last copy of the descriptor is closed; O_CLOEXEC closes
+// a child's copy at exec, and a child that never execs keeps the store locked for as long as it lives, but
+// must not use it (kForked).
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/check.h"
+#include "os/posix_file.h"
+
+namespace millrace::os {
+namespace {
+
+constexpr mode_t kDirectoryMode = 0700;
+constexpr mode_t kFileMode = 0600;
+
+int openRetrying(int directory, const char* path, int flags, mode_t mode = 0) {
+  for (;;) {
+    const int fd = ::openat(directory, path, flags | O_CLOEXEC, mode);
+    if (fd >= 0 || errno != EINTR) return fd;
+  }
+}
+
+bool isPlainName(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
+         name.find('\0') == std::string::npos;
+}
+
+class PosixDirectory final : public Directory {
+ public:
+  PosixDirectory(Descriptor descriptor, std::string path)
+      : descriptor_(std::move(descriptor)), path_(std::move(path)) {}
+
+  Result<std::unique_ptr<File>> open(const std::string& name) override {
+    MILLRACE_CHECK(isPlainName(name));
+    // NONBLOCK and NOCTTY: something else than a file put there must neither hang us nor become our terminal.
+    Descriptor file(
+        openRetrying(descriptor_.get(), name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+    if (!file.isOpen()) return failedCall("open", name, errno);
+    struct stat state {};
+    if (::fstat(file.get(), &state) != 0) return failedCall("fstat", name, errno);
+    if (!S_ISREG(state.st_mode)) return Status(Code::kIo, "open " + name + ": not a regular file");
+    return std::unique_ptr<File>(std::make_unique<PosixFile>(std::move(file), name));
+  }
+
+  Result<std::unique_ptr<File>> create(const std::string& name) override {
+    MILLRACE_CHECK(isPlainName(name));
+    Descriptor file(
+        openRetrying(descriptor_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, kFileMode));
+    if (!file.isOpen()) return failedCall("create", name, errno);
+    // A umask may have taken bits away, and a file that its owner cannot open again is a lost store.
+    if (::fchmod(file.get(), kFileMode) != 0) {
+      const int error = errno;
+      ::unlinkat(descriptor_.get(), name.c_str(), 0);
+      return failedCall("fchmod", name, error);
+    }
+    return std::unique_ptr<File>(std::make_unique<PosixFile>(std::move(file), name));
+  }
+
+  // Sorted, so that what a caller does with the names does not depend on the file system.
+  Result<std::vector<std::string>> list() override {
+    // A description of its own: two threads may list at once.
+    Descriptor own(openRetrying(descriptor_.get(), ".", O_RDONLY | O_DIRECTORY));
+    if (!own.isOpen()) return failedCall("open", path_, errno);
+    DIR* stream = ::fdopendir(own.get());
+    if (stream == nullptr) return failedCall("fdopendir", path_, errno);
+    own.release();  // closedir closes it
+    std::vector<std::string> names;
+    errno = 0;
+    while (const dirent* entry = ::readdir(stream)) {
+      if (isRegular(*entry)) names.emplace_back(entry->d_name);
+      errno = 0;  // readdir tells its end from an error by errno alone
+    }
+    const int error = errno;
+    ::closedir(stream);
+    if (error != 0) return failedCall("readdir", path_, error);
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  Status rename(const std::string& from, const std::string& to) override {
+    MILLRACE_CHECK(isPlainName(from) && isPlainName(to));
+    if (::renameat(descriptor_.get(), from.c_str(), descriptor_.get(), to.c_str()) == 0) return Status();
+    return failedCall("rename", from + " to " + to, errno);
+  }
+
+  Status remove(const std::string& name) override {
+    MILLRACE_CHECK(isPlainName(name));
+    if (::unlinkat(descriptor_.get(), name.c_str(), 0) == 0) return Status();
+    return failedCall("unlink", name, errno);
+  }
+
+  Status sync() override {
+    const int earlier = sync_error_.load(std::memory_order_relaxed);  // as in PosixFile::sync
+    if (earlier != 0) return failedCall("fsync (failed before, never repeated)", path_, earlier);
+    if (::fsync(descriptor_.get()) == 0) return Status();
+    const int error = errno;
+    sync_error_.store(error, std::memory_order_relaxed);
+    return failedCall("fsync", path_, error);
+  }
+
+  Status lock() override {
+    while (::flock(descriptor_.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EINTR) continue;
+      if (errno == EWOULDBLOCK) return Status(Code::kStoreLocked, path_ + " is open elsewhere");
+      return failedCall("flock", path_, errno);
+    }
+    return Status();
+  }
+
+  void unlock() override { (void)::flock(descriptor_.get(), LOCK_UN); }
+
+  bool exists(const std::string& name) override {
+    MILLRACE_CHECK(isPlainName(name));
+    struct stat state {};
+    return ::fstatat(descriptor_.get(), name.c_str(), &state, AT_SYMLINK_NOFOLLOW) == 0;
+  }
+
+ private:
+  bool isRegular(const dirent& entry) const {
+    if (entry.d_type != DT_UNKNOWN) return entry.d_type == DT_REG;
+    struct stat state {};
+    return ::fstatat(descriptor_.get(), entry.d_name, &state, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISREG(state.st_mode);
+  }
+
+  Descriptor descriptor_;
+  const std::string path_;
+  std::atomic<int> sync_error_{0};
+};
+
+// "a/b/" and "a/b/." name what "a/b" names, but would follow a symbolic link there.
+std::string withoutTrailingSlashes(std::string path) {
+  for (;;) {
+    if (path.size() > 1 && path.back() == '/') {
+      path.pop_back();
+    } else if (path.size() > 2 && path.ends_with("/.")) {
+      path.resize(path.size() - 2);
+    } else {
+      return path;
+    }
+  }
+}
+
+std::string parentOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : withoutTrailingSlashes(path.substr(0, slash));
+}
+
+Status syncPath(const std::string& path) {
+  Descriptor directory(openRetrying(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY));
+  if (!directory.isOpen()) return failedCall("open", path, errno);
+  if (::fsync(directory.get()) != 0) return failedCall("fsync", path, errno);
+  return Status();
+}
+
+// A power cut after this leaves the directory in place: without the parent's sync it could take away a whole
+// store whose every record was synced.
+Status makeDirectory(const std::string& path) {
+  int made = ::mkdir(path.c_str(), kDirectoryMode);
+  const std::string parent = parentOf(path);
+  if (made != 0 && errno == ENOENT && parent != path && !path.empty()) {
+    MILLRACE_RETURN_IF_ERROR(makeDirectory(parent));
+    made = ::mkdir(path.c_str(), kDirectoryMode);
+  }
+  if (made != 0) {
+    if (errno == EEXIST) return Status();  // somebody was faster, or the open will tell what it is
+    return failedCall("mkdir", path, errno);
+  }
+  if (::chmod(path.c_str(), kDirectoryMode) != 0) return failedCall("chmod", path, errno);  // under any umask
+  return syncPath(parent);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Directory>> openDirectory(const std::string& path, bool create) {
+  if (path.empty() || path.find('\0') != std::string::npos) {
+    return Status(Code::kInvalidArgument, "a directory path is neither empty nor holds a NUL");
+  }
+  const std::string plain = withoutTrailingSlashes(path);
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+  Descriptor directory(openRetrying(AT_FDCWD, plain.c_str(), kFlags));
+  if (!directory.isOpen() && errno == ENOENT && create) {
+    MILLRACE_RETURN_IF_ERROR(makeDirectory(plain));
+    directory = Descriptor(openRetrying(AT_FDCWD, plain.c_str(), kFlags));
+  }
+  if (!directory.isOpen()) return failedCall("open directory", plain, errno);
+  return std::unique_ptr<Directory>(std::make_unique<PosixDirectory>(std::move(directory), plain));
+}
+
+}  // namespace millrace::os

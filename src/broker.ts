@@ -1,0 +1,225 @@
+import { resolve } from "node:path";
+import { type Closable, type CloseOptions, readCloseTimeout } from "./consumer.js";
+import { type BrokerHandle, holdLoop } from "./engine/binding.js";
+import { Session } from "./engine/session.js";
+import { invalidArgument, MillraceError, outOfRange } from "./errors.js";
+import { integer, oneOf, readOptions, text } from "./options.js";
+import type { Durability } from "./producer.js";
+import { Queue, type QueueHost, type QueueOptions } from "./queue.js";
+
+export interface BrokerOptions {
+  /** Directory of the store, created if missing (mode 0700). Without it everything lives in memory. */
+  dir?: string;
+  /** When a send or an ack resolves: `"sync"` (default with a directory): after fdatasync; `"process"`: after write. */
+  durability?: "sync" | "process";
+  /** Bytes of one log segment: a power of two, 256 KiB to 1 GiB. Default 64 MiB. Fixed when the store is created. */
+  segmentBytes?: number;
+  /** Bytes of log between two checkpoints, at least. Default 4 segments. */
+  checkpointBytes?: number;
+  /** Headers and body of one message, at most: 1 to an eighth of a segment (64 MiB in memory). Default 1 MiB or that. */
+  maxMessageBytes?: number;
+}
+
+export interface BrokerStats {
+  readonly queues: number;
+  /** Threads attached. */
+  readonly sessions: number;
+  readonly commits: number;
+  readonly committedBytes: number;
+  readonly syncs: number;
+  /** Milliseconds spent in fdatasync. */
+  readonly syncMsTotal: number;
+  readonly segments: number;
+  readonly segmentsFree: number;
+  readonly diskBytes: number;
+  readonly checkpoints: number;
+  readonly movedMessages: number;
+  /** Found by recovery when the broker was opened: commits replayed, and bytes cut from an unfinished end. */
+  readonly recoveredBlocks: number;
+  readonly tornBytes: number;
+  readonly diskFull: boolean;
+  readonly failed: boolean;
+}
+
+export type { BrokerHandle };
+
+const BROKER_OPTIONS = ["dir", "durability", "segmentBytes", "checkpointBytes", "maxMessageBytes"] as const;
+const SEGMENT_BYTES_MIN = 256 << 10;
+const SEGMENT_BYTES_MAX = 2 ** 30;
+const MEMORY_MESSAGE_BYTES_MAX = 64 << 20;
+/** Of an eighth of a segment: what the block, the record and its dead letter's story need besides headers and body. */
+const RECORD_SPARE_BYTES = 12 << 10;
+
+interface Hold {
+  release: (() => void) | undefined;
+}
+
+/** An open directory (or memory) with its queues. One per directory; every thread of the process may attach to it. */
+export class Broker implements AsyncDisposable {
+  readonly #session: Session;
+  readonly #owner: boolean;
+  readonly #open = new Set<Closable>();
+  readonly #holds = new Set<Hold>();
+  #holdsLoop: boolean;
+  #letGo: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
+  /** Travels to worker threads as data, for `Broker.attach`. */
+  readonly handle: BrokerHandle;
+
+  private constructor(session: Session, owner: boolean) {
+    this.#session = session;
+    this.#owner = owner;
+    this.#holdsLoop = true;
+    this.handle = Object.freeze(session.native.handle());
+    if (owner) this.#letGo = holdLoop();
+    session.onEnd(() => {
+      this.#release();
+      // Consumers and streams end by themselves; a pool of this broker does not know otherwise.
+      for (const closable of [...this.#open]) closable.close({ timeout: 0 }).catch(() => {});
+    });
+    session.poll();
+  }
+
+  /**
+   * Opens a directory, recovering what an earlier process left, or an empty broker in memory.
+   * Rejects: `STORE_LOCKED` (open elsewhere), `CORRUPT`, `INCOMPATIBLE`, `IO_ERROR`, `DISK_FULL`.
+   * It keeps the process alive until it is closed or unref'd.
+   */
+  static async open(options?: BrokerOptions): Promise<Broker> {
+    const given = readOptions(options, BROKER_OPTIONS, "broker options");
+    const dir = given.dir === undefined ? "" : directory(given.dir);
+    for (const key of ["durability", "segmentBytes", "checkpointBytes"]) {
+      if (dir === "" && given[key] !== undefined) throw invalidArgument(`${key} needs a directory`);
+    }
+    const durability =
+      given.durability === undefined ? "sync" : oneOf(given.durability, "durability", ["sync", "process"]);
+    const segmentBytes =
+      given.segmentBytes === undefined
+        ? 64 << 20
+        : integer(given.segmentBytes, "segmentBytes", SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    if ((segmentBytes & (segmentBytes - 1)) !== 0) throw outOfRange("segmentBytes must be a power of two");
+    const checkpointBytes =
+      given.checkpointBytes === undefined
+        ? segmentBytes * 4
+        : integer(given.checkpointBytes, "checkpointBytes", 64 << 10, 2 ** 40);
+    const largest = dir === "" ? MEMORY_MESSAGE_BYTES_MAX : segmentBytes / 8 - RECORD_SPARE_BYTES;
+    const messageBytes =
+      given.maxMessageBytes === undefined
+        ? Math.min(1 << 20, largest)
+        : integer(given.maxMessageBytes, "maxMessageBytes", 1, largest);
+    const sync = durability === "sync";
+    return new Broker(await Session.open({ dir, sync, segmentBytes, checkpointBytes, messageBytes }), true);
+  }
+
+  /**
+   * The broker of this handle, in another thread of the same process. Throws `BROKER_NOT_FOUND` if it is not open.
+   * Closing an attached broker detaches this thread only. It keeps the thread alive only while consumers wait.
+   */
+  static attach(handle: BrokerHandle): Broker {
+    const given = readOptions(handle, ["broker", "token"], "the handle");
+    const max = Number.MAX_SAFE_INTEGER;
+    const broker = integer(given.broker, "handle.broker", 0, max);
+    const token = integer(given.token, "handle.token", 0, max);
+    return new Broker(Session.attach({ broker, token }), false);
+  }
+
+  /** What `send` promises on durable queues here; `"memory"` without a directory. */
+  get durability(): Durability {
+    return this.#session.limits.durability;
+  }
+
+  get closed(): boolean {
+    return this.#closing !== undefined || this.#session.ended !== undefined;
+  }
+
+  /**
+   * Opens a queue, creating it if it is new. Options that are given replace the stored ones; others stay as they are.
+   * Rejects with `INVALID_ARGUMENT`, `OUT_OF_RANGE`, `LIMIT_REACHED` (65,535 queues), `STORE_FAILED`, `CLOSED`.
+   */
+  async queue<T = unknown>(name: string, options?: QueueOptions): Promise<Queue<T>> {
+    if (this.#closing !== undefined) throw new MillraceError("CLOSED", "the broker is closed");
+    return Queue.open<T>(this.#host(), name, options);
+  }
+
+  stats(): BrokerStats {
+    return this.#session.native.stats() as unknown as BrokerStats;
+  }
+
+  /** Keeps the process alive again (the default). */
+  ref(): void {
+    this.#holdsLoop = true;
+    for (const hold of this.#holds) hold.release ??= holdLoop();
+    if (this.#owner && !this.closed) this.#letGo ??= holdLoop();
+  }
+
+  /** Lets the process exit although the broker and its consumers are open. Sends that wait for their confirmation still hold it. */
+  unref(): void {
+    this.#holdsLoop = false;
+    for (const hold of this.#holds) {
+      hold.release?.();
+      hold.release = undefined;
+    }
+    this.#release();
+  }
+
+  /**
+   * Closes its consumers and pools (giving running handlers up to `timeout`, default 10,000 ms), commits what was sent
+   * and acked, and ends the broker for every thread. An attached broker only detaches. Rejects if the last commit
+   * failed. Closing again waits for the first close.
+   */
+  close(options?: CloseOptions): Promise<void> {
+    const timeout = readCloseTimeout(options);
+    this.#closing ??= this.#shut(timeout);
+    return this.#closing;
+  }
+
+  async #shut(timeout: number): Promise<void> {
+    const release = holdLoop();
+    try {
+      await Promise.all([...this.#open].map((closable) => closable.close({ timeout })));
+      await this.#session.drain(timeout);
+      // The last commit confirms what still waits; then this session ends.
+      if (this.#owner) await this.#session.native.close();
+      this.#session.poll();
+    } finally {
+      this.#session.detach();
+      this.#release();
+      release();
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** For a consumer: ref() and unref() change it while it lasts. */
+  #hold(): () => void {
+    const hold: Hold = { release: this.#holdsLoop ? holdLoop() : undefined };
+    this.#holds.add(hold);
+    return () => {
+      hold.release?.();
+      this.#holds.delete(hold);
+    };
+  }
+
+  #release(): void {
+    this.#letGo?.();
+    this.#letGo = undefined;
+  }
+
+  #host(): QueueHost {
+    return {
+      session: this.#session,
+      handle: this.handle,
+      hold: () => this.#hold(),
+      add: (closable) => this.#open.add(closable),
+      remove: (closable) => this.#open.delete(closable),
+    };
+  }
+}
+
+function directory(value: unknown): string {
+  const given = text(value, "dir");
+  if (given === "" || given.includes("\0")) throw outOfRange("dir must be a path");
+  return resolve(given);
+}

@@ -1,0 +1,93 @@
+/**
+ * Where the engine writes what a consumer takes. Records are copied once, from the log or the heap into a slab, and
+ * bodies are views of it: a slab lives as long as anything that points into it.
+ */
+import type { Source } from "../codec.js";
+import { binding, type NativeSession } from "./binding.js";
+
+const SLAB_BYTES = 256 << 10;
+/** A slab with less room than this is left behind. */
+const ROOM_BYTES_MIN = 32 << 10;
+
+/** Read once: a property of `binding.layout` would be looked up for every message. */
+const { bytes: BYTES } = binding.layout;
+
+export class Slab implements Source {
+  readonly memory: ArrayBuffer;
+  readonly buffer: Buffer;
+  readonly words: Uint32Array;
+
+  constructor(bytes: number) {
+    this.memory = new ArrayBuffer(bytes);
+    this.buffer = Buffer.from(this.memory);
+    this.words = new Uint32Array(this.memory, 0, bytes >> 2);
+  }
+
+  /** A field of 64 bits, as a number: exact up to 2^53. */
+  wide(offset: number): number {
+    return (this.words[offset >> 2] as number) + (this.words[(offset >> 2) + 1] as number) * 4294967296;
+  }
+}
+
+/** One record in a slab. */
+export type Place = (slab: Slab, offset: number) => void;
+
+export class Inbox {
+  readonly #native: NativeSession;
+  readonly #report = new Float64Array(3);
+  #slab = new Slab(0);
+  #used = 0;
+
+  constructor(native: NativeSession) {
+    this.#native = native;
+  }
+
+  /**
+   * Takes up to `max` messages for `consumer` and calls `place` for each. Returns their number; 0: the consumer is
+   * woken when it should look again. `damaged` is called with the error if some could not be read.
+   */
+  receive(consumer: number, max: number, place: Place, damaged: (error: Error) => void): number {
+    if (this.#slab.buffer.length - this.#used < ROOM_BYTES_MIN) this.#renew(SLAB_BYTES);
+    for (;;) {
+      let count = this.#native.receive(consumer, this.#slab.buffer, this.#used, max, this.#report);
+      // Again while another consumer takes the message that the slab was made for and the next one is larger.
+      while (count === 0 && (this.#report[1] as number) > this.#slab.buffer.length - this.#used) {
+        this.#renew(Math.max(SLAB_BYTES, this.#report[1] as number));
+        count = this.#native.receive(consumer, this.#slab.buffer, this.#used, max, this.#report);
+      }
+      const damage = this.#report[2] === 1;
+      this.#walk(count, place);
+      if (damage) damaged(this.#native.damage());
+      // When all of them were damaged, nothing wakes this consumer for the sound ones behind.
+      if (count > 0 || !damage) return count;
+    }
+  }
+
+  /** Copies up to `max` of the next messages without taking them. */
+  peek(queue: number, max: number, place: Place): void {
+    this.#renew(SLAB_BYTES);
+    let count = this.#native.peek(queue, this.#slab.buffer, max, this.#report);
+    while (count === 0 && (this.#report[1] as number) > 0) {
+      this.#renew(this.#report[1] as number);
+      count = this.#native.peek(queue, this.#slab.buffer, max, this.#report);
+    }
+    this.#walk(count, place);
+    if (this.#report[2] === 1) throw this.#native.damage();
+  }
+
+  #walk(count: number, place: Place): void {
+    const slab = this.#slab;
+    let offset = this.#used;
+    for (let i = 0; i < count; i++) {
+      const bytes = slab.words[(offset + BYTES) >> 2] as number;
+      place(slab, offset);
+      offset += bytes;
+    }
+    this.#used = offset;
+  }
+
+  #renew(bytes: number): void {
+    this.#slab = new Slab((bytes + 7) & -8);
+    this.#used = 0;
+  }
+}

@@ -1,0 +1,337 @@
+/**
+ * Messages on their way into the engine. Sends of one turn are written one behind the other, as message records, and
+ * cross into native code together; what the engine has no room for stays here, in order, until there is some.
+ */
+import { type ErrorCode, errorOf, MillraceError } from "../errors.js";
+import { binding } from "./binding.js";
+import { RecordBuffer } from "./record-buffer.js";
+import type { Confirmation, Session } from "./session.js";
+
+/** The sender's side of one message. */
+export interface Sending {
+  /** The record was accepted under this seq. */
+  accepted(seq: number): void;
+  confirm(): void;
+  fail(error: Error): void;
+  /** True: wait in line while the queue is full, instead of failing with QUEUE_FULL. */
+  readonly blocks: boolean;
+  readonly queue: number;
+}
+
+const OUTBOX_BYTES = 256 << 10;
+/** Bytes that may wait for room in one thread before further sends are refused with QUEUE_FULL. */
+const UNSENT_BYTES_MAX = 256 << 20;
+/** Messages that wait for one full queue and are tried again at once; doubled while all of them find room. */
+const RETRIED_AT_ONCE_MIN = 16;
+
+const { codes } = binding;
+const QUEUE_FULL = codes.indexOf("QUEUE_FULL");
+
+/** The confirmation of the messages of one crossing. */
+class Group implements Confirmation {
+  readonly members: readonly Sending[];
+  readonly unit: number;
+
+  constructor(members: readonly Sending[], unit: number) {
+    this.members = members;
+    this.unit = unit;
+  }
+
+  get promises(): number {
+    return this.members.length;
+  }
+
+  confirm(): void {
+    for (const member of this.members) member.confirm();
+  }
+
+  fail(error: Error): void {
+    for (const member of this.members) member.fail(error);
+  }
+}
+
+interface Blocked {
+  readonly record: Uint8Array;
+  readonly sending: Sending;
+}
+
+/** What waits for room in one full queue, first come first served. */
+class Line {
+  #waiting: Blocked[] = [];
+  #first = 0;
+  #tried = 0;
+
+  get empty(): boolean {
+    return this.#first === this.#waiting.length;
+  }
+
+  /** True while messages from its front are on their way for another try; they still count as waiting. */
+  get trying(): boolean {
+    return this.#tried > 0;
+  }
+
+  push(blocked: Blocked): void {
+    this.#waiting.push(blocked);
+  }
+
+  /** Begins another try for up to `count` messages. */
+  try(count: number): Blocked[] {
+    const tried = this.#waiting.slice(this.#first, this.#first + count);
+    this.#tried = tried.length;
+    return tried;
+  }
+
+  /** The first one that is being tried waits no longer. Returns the bytes of its record. */
+  shift(): number {
+    const { record } = this.#waiting[this.#first++] as Blocked;
+    this.#tried--;
+    return record.length;
+  }
+
+  /** The try is over: those that were not taken go on waiting, at the front. */
+  endTry(): void {
+    this.#tried = 0;
+    this.#waiting.splice(0, this.#first);
+    this.#first = 0;
+  }
+
+  rest(): Blocked[] {
+    return this.#waiting.slice(this.#first);
+  }
+}
+
+/** The common case: every record was taken, and each got a seq. */
+function allAccepted(results: Float64Array, consumed: number, count: number): boolean {
+  if (consumed < count) return false;
+  for (let i = 0; i < count; i++) if ((results[i] as number) <= 0) return false;
+  return true;
+}
+
+export function refusal(result: number): Error {
+  const code = (codes[-result] ?? "STORE_FAILED") as ErrorCode;
+  const reasons: Partial<Record<ErrorCode, string>> = {
+    QUEUE_FULL: "the queue is full",
+    DISK_FULL: "there is no space for new messages",
+    CLOSED: "the broker is closed",
+    STORE_FAILED: "the store refuses writes",
+    LIMIT_REACHED: "out of memory",
+  };
+  return errorOf(code, reasons[code] ?? code);
+}
+
+export class Outbox {
+  readonly #session: Session;
+  readonly #records = new RecordBuffer(OUTBOX_BYTES);
+  /** One for each record. */
+  #sendings: Sending[] = [];
+  #results = new Float64Array(1024);
+  #scheduled = false;
+  #stalled = false;
+  /** By queue. While a queue has a line, all of its messages are in it: none overtakes another. */
+  readonly #lines = new Map<number, Line>();
+  #lineBytes = 0;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  /** True while something waits for room. */
+  get stalled(): boolean {
+    return this.#stalled || this.#lines.size > 0;
+  }
+
+  /** True while messages wait that a later one for `queue` must not overtake. */
+  mustWait(queue: number): boolean {
+    return this.#stalled || this.#lines.has(queue);
+  }
+
+  /** True while messages wait for room in the log (not for room in their queue). */
+  get unstaged(): boolean {
+    return this.#sendings.length > 0;
+  }
+
+  /** Takes a message; it crosses into native code before the next turn of the event loop. Throws typed errors. */
+  add(headers: Uint8Array | undefined, body: Uint8Array | string, sending: Sending): void {
+    if (this.#session.ended !== undefined) throw this.#session.ended;
+    const records = this.#records;
+    if (this.#lineBytes + (this.#stalled ? records.used : 0) > UNSENT_BYTES_MAX) {
+      throw new MillraceError("QUEUE_FULL", "too many bytes wait for room in this thread");
+    }
+    if (records.used > OUTBOX_BYTES / 2 && !this.#stalled) this.flush();
+    const start = records.used;
+    records.append(sending.queue, headers, body, this.#session.limits.messageBytes);
+    if (this.#lines.size > 0 && this.#lines.has(sending.queue)) {
+      const record = records.buffer.subarray(start, records.used);
+      records.used = start;
+      if (!sending.blocks) throw refusal(-QUEUE_FULL);
+      this.#wait(record, sending);
+      return;
+    }
+    this.#sendings.push(sending);
+    if (!this.#scheduled) {
+      this.#scheduled = true;
+      queueMicrotask(this.#flushScheduled);
+    }
+  }
+
+  /** Tries again what waits for room: a few of each line, and more while all of these are taken. */
+  retry(): void {
+    for (let atOnce = RETRIED_AT_ONCE_MIN; ; atOnce *= 2) {
+      let waiting = this.#tryLines(atOnce);
+      this.flush();
+      waiting = waiting && this.#endTries();
+      if (!waiting || this.#stalled || this.#session.ended !== undefined) return;
+    }
+  }
+
+  /** Sends everything that is not waiting in a line. */
+  flush(): void {
+    if (this.#session.ended !== undefined) return;
+    const sendings = this.#sendings;
+    if (sendings.length === 0) {
+      this.#stalled = false;
+      return;
+    }
+    if (this.#results.length <= sendings.length) this.#results = new Float64Array(sendings.length * 2);
+    const results = this.#results;
+    const records = this.#records;
+    let consumed: number;
+    try {
+      consumed = this.#session.native.send(records.buffer, records.used, results, sendings.length, false);
+    } catch (error) {
+      this.#sendings = [];
+      records.used = 0;
+      for (const sending of sendings) this.#leaveLine(sending);
+      for (const sending of sendings) sending.fail(error as Error);
+      return;
+    }
+    if (this.#lines.size === 0 && allAccepted(results, consumed, sendings.length)) {
+      this.#sendings = [];
+      records.used = 0;
+      this.#stalled = false;
+      for (let i = 0; i < consumed; i++) sendings[i]?.accepted(results[i] as number);
+      this.#confirmWhenCommitted(sendings, results[consumed] as number);
+    } else {
+      this.#distribute(sendings, consumed, results);
+    }
+  }
+
+  /** Fails everything that waits here. */
+  end(error: Error): void {
+    const failed = this.#sendings;
+    this.#sendings = [];
+    this.#records.used = 0;
+    for (const line of this.#lines.values()) {
+      for (const { sending } of line.rest()) failed.push(sending);
+    }
+    this.#lines.clear();
+    this.#lineBytes = 0;
+    this.#stalled = false;
+    for (const sending of failed) sending.fail(error);
+  }
+
+  readonly #flushScheduled = (): void => {
+    this.#scheduled = false;
+    if (!this.#stalled) this.flush();
+  };
+
+  /** Tells each of the first `consumed` senders what became of its message; the others wait. */
+  #distribute(sendings: Sending[], consumed: number, results: Float64Array): void {
+    const starts = this.#records.starts();
+    const accepted: Sending[] = [];
+    for (let i = 0; i < consumed; i++) {
+      const sending = sendings[i] as Sending;
+      const result = results[i] as number;
+      if (result > 0) {
+        this.#leaveLine(sending);
+        sending.accepted(result);
+        accepted.push(sending);
+      } else if (sending.blocks && result === -QUEUE_FULL) {
+        this.#joinLine(sending, starts[i] as number, starts[i + 1] as number);
+      } else {
+        this.#leaveLine(sending);
+        sending.fail(refusal(result));
+      }
+    }
+    this.#confirmWhenCommitted(accepted, results[sendings.length] as number);
+    this.#keepFrom(consumed, starts);
+  }
+
+  #confirmWhenCommitted(accepted: readonly Sending[], unit: number): void {
+    if (accepted.length === 0) return;
+    const group = new Group(accepted, unit);
+    if (unit === 0) group.confirm();
+    else this.#session.wait(group);
+  }
+
+  /** What was not consumed for lack of room in the log stays here, or in its line if its queue has one by now. */
+  #keepFrom(consumed: number, starts: readonly number[]): void {
+    const sendings = this.#sendings;
+    this.#sendings = [];
+    this.#stalled = consumed < sendings.length;
+    const records = this.#records;
+    const kept = records.buffer;
+    records.used = 0;
+    for (let i = consumed; i < sendings.length; i++) {
+      const sending = sendings[i] as Sending;
+      const start = starts[i] as number;
+      const end = starts[i + 1] as number;
+      const line = this.#lines.get(sending.queue);
+      if (line === undefined) {
+        kept.copyWithin(records.used, start, end);
+        records.used += end - start;
+        this.#sendings.push(sending);
+      } else if (!sending.blocks) {
+        sending.fail(refusal(-QUEUE_FULL));
+      } else if (!line.trying) {
+        this.#wait(kept.subarray(start, end), sending);
+      }
+    }
+  }
+
+  /** The queue of this record is full. One that is being tried is in its line already. */
+  #joinLine(sending: Sending, start: number, end: number): void {
+    if (this.#lines.get(sending.queue)?.trying) return;
+    this.#wait(this.#records.buffer.subarray(start, end), sending);
+  }
+
+  #leaveLine(sending: Sending): void {
+    if (this.#lines.size === 0) return;
+    const line = this.#lines.get(sending.queue);
+    if (line?.trying) this.#lineBytes -= line.shift();
+  }
+
+  #wait(record: Uint8Array, sending: Sending): void {
+    let line = this.#lines.get(sending.queue);
+    if (line === undefined) {
+      line = new Line();
+      this.#lines.set(sending.queue, line);
+      // Whoever waits keeps the loop alive.
+      void this.#session.room();
+    }
+    line.push({ record: Uint8Array.prototype.slice.call(record), sending });
+    this.#lineBytes += record.length;
+  }
+
+  /** Puts the front of each line, up to `count` messages, behind what is already here. False: there are no lines. */
+  #tryLines(count: number): boolean {
+    for (const line of this.#lines.values()) {
+      for (const { record, sending } of line.try(count)) {
+        this.#records.appendRecord(record);
+        this.#sendings.push(sending);
+      }
+    }
+    return this.#lines.size > 0;
+  }
+
+  /** True: everything that was tried was taken, and there is more. */
+  #endTries(): boolean {
+    let refused = false;
+    for (const [queue, line] of this.#lines) {
+      if (line.trying) refused = true;
+      line.endTry();
+      if (line.empty) this.#lines.delete(queue);
+    }
+    return !refused && this.#lines.size > 0;
+  }
+}

@@ -1,0 +1,95 @@
+/** Message records as senders write them, one behind the other: the bytes that native/log/record.h describes. */
+import { MillraceError, outOfRange } from "../errors.js";
+import { binding } from "./binding.js";
+
+const HEADER_BYTES_MAX = 65_535;
+
+/** Read once: a property of `binding.layout` would be looked up for every message. */
+const {
+  bytes: BYTES,
+  kind: KIND,
+  queue: QUEUE,
+  bodyBytes: BODY_BYTES,
+  extensionBytes: EXTENSION_BYTES,
+  content: CONTENT,
+  align: ALIGN,
+  messageKind: MESSAGE_KIND,
+} = binding.layout;
+
+/** Records written one behind the other. */
+export class RecordBuffer {
+  buffer: Buffer;
+  used = 0;
+  #words: Int32Array;
+
+  constructor(bytes: number) {
+    this.buffer = Buffer.from(new ArrayBuffer(bytes));
+    this.#words = new Int32Array(this.buffer.buffer, 0, bytes >> 2);
+  }
+
+  /** Writes a message record at the end, growing if needed. Its native fields are filled in by the engine. */
+  append(
+    queue: number,
+    headers: Uint8Array | undefined,
+    body: Uint8Array | string,
+    bodyBytesMax: number,
+  ): void {
+    const headerBytes = headers === undefined ? 0 : headers.length;
+    // A UTF-16 unit takes at most three bytes of UTF-8.
+    const worst = typeof body === "string" ? body.length * 3 : body.length;
+    if (headerBytes > HEADER_BYTES_MAX)
+      throw outOfRange(`headers must have at most ${HEADER_BYTES_MAX} bytes`);
+    const start = this.used;
+    const content = start + CONTENT;
+    this.#reserve(content + headerBytes + Math.min(worst, bodyBytesMax + 4) + ALIGN);
+    const buffer = this.buffer;
+    if (headers !== undefined) buffer.set(headers, content);
+    const at = content + headerBytes;
+    let bodyBytes: number;
+    if (typeof body === "string") {
+      bodyBytes = worst <= bodyBytesMax + 4 ? buffer.write(body, at, worst, "utf8") : Buffer.byteLength(body);
+      if (bodyBytes <= bodyBytesMax && worst > bodyBytesMax + 4) buffer.write(body, at, bodyBytes, "utf8");
+    } else {
+      bodyBytes = body.length;
+      if (bodyBytes <= bodyBytesMax) buffer.set(body, at);
+    }
+    if (headerBytes + bodyBytes > bodyBytesMax) {
+      throw new MillraceError(
+        "MESSAGE_TOO_LARGE",
+        `a message has at most ${bodyBytesMax} bytes of headers and body`,
+      );
+    }
+    const end = at + bodyBytes;
+    const next = (end + ALIGN - 1) & -ALIGN;
+    for (let i = end; i < next; i++) buffer[i] = 0;
+    const words = this.#words;
+    const word = start >> 2;
+    words[word + (BYTES >> 2)] = next - start;
+    words[word + (KIND >> 2)] = MESSAGE_KIND | (headerBytes << 16);
+    words[word + (QUEUE >> 2)] = queue;
+    words[word + (BODY_BYTES >> 2)] = bodyBytes;
+    words[word + (EXTENSION_BYTES >> 2)] = 0;
+    this.used = next;
+  }
+
+  /** Where each record begins, and where the last one ends. */
+  starts(): number[] {
+    const starts = [0];
+    for (let at = 0; at < this.used; starts.push(at)) at += this.#words[(at + BYTES) >> 2] as number;
+    return starts;
+  }
+
+  appendRecord(record: Uint8Array): void {
+    this.#reserve(this.used + record.length);
+    this.buffer.set(record, this.used);
+    this.used += record.length;
+  }
+
+  #reserve(bytes: number): void {
+    if (bytes <= this.buffer.length) return;
+    const grown = Buffer.from(new ArrayBuffer(Math.max(this.buffer.length * 2, (bytes + 7) & -8)));
+    grown.set(this.buffer.subarray(0, this.used));
+    this.buffer = grown;
+    this.#words = new Int32Array(grown.buffer, 0, grown.length >> 2);
+  }
+}

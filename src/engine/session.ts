@@ -1,0 +1,243 @@
+/**
+ * One thread's door to one broker: the twin of the native class `Session`, and everything that waits for it.
+ *
+ * What is staged in the log has a unit number; units become durable in order, so one number (`committed through`)
+ * answers every promise up to it, and one wake-up of this thread resolves them all.
+ */
+import { MillraceError } from "../errors.js";
+import {
+  type BrokerHandle,
+  binding,
+  holdLoop,
+  type NativeLimits,
+  type NativeSession,
+  onWake,
+} from "./binding.js";
+import { Inbox } from "./inbox.js";
+import { Outbox } from "./outbox.js";
+import { Patience } from "./watch.js";
+
+/** Something that waits for a unit to be durable. */
+export interface Confirmation {
+  readonly unit: number;
+  /** How many promises hang on it. */
+  readonly promises: number;
+  confirm(): void;
+  fail(error: Error): void;
+}
+
+export interface OpenSettings {
+  dir: string;
+  sync: boolean;
+  segmentBytes: number;
+  checkpointBytes: number;
+  messageBytes: number;
+}
+
+/** Resolves after `ms` milliseconds or when `signal` aborts. */
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+const WOKEN_AT_ONCE = 256;
+const STATE_OPEN = 0;
+const STATE_CLOSED = 1;
+
+/** Longer commits are slept through. */
+const COMMIT_MS_MAX = 0.4;
+/** With more promises than this a wake-up costs each of them little, and others have better use for the core. */
+const WATCHED_MAX = 64;
+
+export class Session {
+  readonly native: NativeSession;
+  readonly limits: NativeLimits;
+  readonly outbox: Outbox;
+  readonly inbox: Inbox;
+
+  readonly #state = new Float64Array(2 + WOKEN_AT_ONCE);
+  readonly #waiting: Confirmation[] = [];
+  #firstWaiting = 0;
+  readonly #receivers = new Map<number, () => void>();
+  #roomWaiters: Array<() => void> = [];
+  readonly #closeListeners = new Set<(error: Error) => void>();
+  readonly #stopListening: () => void;
+  #release: (() => void) | undefined;
+  readonly #patience = new Patience(COMMIT_MS_MAX);
+  #awaited = 0;
+  #ended: Error | undefined;
+
+  private constructor(native: NativeSession) {
+    this.native = native;
+    this.limits = native.limits();
+    this.outbox = new Outbox(this);
+    this.inbox = new Inbox(native);
+    this.#stopListening = onWake(() => this.poll());
+  }
+
+  static async open(settings: OpenSettings): Promise<Session> {
+    const release = holdLoop();
+    try {
+      const { dir, sync, segmentBytes, checkpointBytes, messageBytes } = settings;
+      return new Session(await binding.open(dir, sync, segmentBytes, checkpointBytes, messageBytes));
+    } finally {
+      release();
+    }
+  }
+
+  static attach(handle: BrokerHandle): Session {
+    return new Session(binding.attach(handle.broker, handle.token));
+  }
+
+  /** Why nothing works any more: CLOSED or STORE_FAILED; undefined while open. */
+  get ended(): Error | undefined {
+    return this.#ended;
+  }
+
+  /** Calls back when `confirmation.unit` is durable. Units must be added in rising order. */
+  wait(confirmation: Confirmation): void {
+    if (this.#ended !== undefined) {
+      confirmation.fail(this.#ended);
+      return;
+    }
+    this.#waiting.push(confirmation);
+    this.#awaited += confirmation.promises;
+    this.#hold();
+    if (this.#awaited <= WATCHED_MAX) this.#patience.start();
+  }
+
+  /** A promise for wait(). */
+  committed(unit: number): Promise<void> {
+    if (unit === 0) return Promise.resolve();
+    return new Promise((resolve, reject) => this.wait({ unit, promises: 1, confirm: resolve, fail: reject }));
+  }
+
+  /** Resolves when a send that found no room is worth another try. */
+  room(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#ended !== undefined) resolve();
+      else this.#roomWaiters.push(resolve);
+      this.#hold();
+    });
+  }
+
+  /** Waits, for at most `timeout` ms, until what was sent and settled here is confirmed. */
+  async drain(timeout: number): Promise<void> {
+    const deadline = Date.now() + timeout;
+    this.outbox.flush();
+    while (this.outbox.unstaged && this.#ended === undefined && Date.now() < deadline) {
+      const late = new AbortController();
+      await Promise.race([this.room(), sleep(deadline - Date.now(), late.signal)]);
+      late.abort();
+    }
+    const last = this.#waiting.at(-1);
+    if (last === undefined) return;
+    const late = new AbortController();
+    const confirmed = this.committed(last.unit).catch(() => {});
+    await Promise.race([confirmed, sleep(Math.max(0, deadline - Date.now()), late.signal)]);
+    late.abort();
+  }
+
+  /** `ready` is called when the consumer, having found nothing, should look again. */
+  listen(consumer: number, ready: () => void): void {
+    this.#receivers.set(consumer, ready);
+  }
+
+  unlisten(consumer: number): void {
+    this.#receivers.delete(consumer);
+  }
+
+  /** `listener` is called once, when the broker ends for this thread. */
+  onEnd(listener: (error: Error) => void): () => void {
+    this.#closeListeners.add(listener);
+    return () => this.#closeListeners.delete(listener);
+  }
+
+  /** Looks at what the engine has to say. Runs when a native thread woke this one. */
+  poll(): void {
+    if (this.#ended !== undefined) return;
+    let woken: number;
+    do {
+      woken = this.native.poll(this.#state);
+      const through = this.#state[0] as number;
+      while (this.#firstWaiting < this.#waiting.length) {
+        const head = this.#waiting[this.#firstWaiting] as Confirmation;
+        if (head.unit > through) break;
+        this.#firstWaiting++;
+        this.#awaited -= head.promises;
+        this.#patience.stop();
+        head.confirm();
+      }
+      this.#compact();
+      // A consumer that looked now would only throw.
+      if (this.#state[1] !== STATE_OPEN) break;
+      for (let i = 0; i < woken; i++) this.#receivers.get(this.#state[2 + i] as number)?.();
+    } while (woken === WOKEN_AT_ONCE);
+    if (this.#state[1] !== STATE_OPEN) {
+      const failed = this.#state[1] !== STATE_CLOSED;
+      this.end(failed ? this.native.failure() : new MillraceError("CLOSED", "the broker is closed"));
+      return;
+    }
+    this.#tellRoom();
+    if (!this.#busy()) this.#unhold();
+  }
+
+  /** Rejects everything that waits, tells the consumers and lets the loop go. */
+  end(error: Error): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = error;
+    const waiting = this.#waiting.splice(0).slice(this.#firstWaiting);
+    this.#firstWaiting = 0;
+    for (const confirmation of waiting) confirmation.fail(error);
+    this.outbox.end(error);
+    this.#tellRoom();
+    for (const listener of [...this.#closeListeners]) listener(error);
+    this.#unhold();
+    this.#stopListening();
+  }
+
+  /** Gives this thread's leases back and forgets the broker. */
+  detach(): void {
+    this.end(new MillraceError("CLOSED", "the broker is closed"));
+    this.native.detach();
+  }
+
+  #tellRoom(): void {
+    if (this.#roomWaiters.length === 0) {
+      if (this.outbox.stalled) this.outbox.retry();
+      return;
+    }
+    const waiters = this.#roomWaiters;
+    this.#roomWaiters = [];
+    if (this.outbox.stalled) this.outbox.retry();
+    for (const resolve of waiters) resolve();
+  }
+
+  #busy(): boolean {
+    return this.#waiting.length > 0 || this.#roomWaiters.length > 0 || this.outbox.stalled;
+  }
+
+  #hold(): void {
+    this.#release ??= holdLoop();
+  }
+
+  #unhold(): void {
+    this.#release?.();
+    this.#release = undefined;
+  }
+
+  #compact(): void {
+    if (this.#firstWaiting === this.#waiting.length) {
+      this.#waiting.length = 0;
+      this.#firstWaiting = 0;
+    } else if (this.#firstWaiting > 1024) {
+      this.#waiting.splice(0, this.#firstWaiting);
+      this.#firstWaiting = 0;
+    }
+  }
+}

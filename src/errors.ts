@@ -1,0 +1,54 @@
+/**
+ * Every failure that millrace reports has a stable `code`. The codes below are those of native/base/status.h (a test
+ * compares the two) and, after them, those that only this layer can meet.
+ */
+export type ErrorCode =
+  | "CLOSED"
+  | "STORE_LOCKED"
+  | "STORE_FAILED"
+  | "DISK_FULL"
+  | "CORRUPT"
+  | "INCOMPATIBLE"
+  | "IO_ERROR"
+  | "LEASE_LOST"
+  | "MESSAGE_TOO_LARGE"
+  | "QUEUE_FULL"
+  | "QUEUE_NOT_FOUND"
+  | "BROKER_NOT_FOUND"
+  | "INVALID_ARGUMENT"
+  | "OUT_OF_RANGE"
+  | "FORKED"
+  | "LIMIT_REACHED"
+  | "CODEC_FAILED"
+  | "POOL_FAILED";
+
+/** What went wrong, by `code`; the message is for people and may change. */
+export class MillraceError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+
+  override get name(): string {
+    return "MillraceError";
+  }
+}
+
+/** A TypeError with code `INVALID_ARGUMENT`: wrong type or form. */
+export function invalidArgument(message: string): TypeError & { code: "INVALID_ARGUMENT" } {
+  return Object.assign(new TypeError(message), { code: "INVALID_ARGUMENT" as const });
+}
+
+/** A RangeError with code `OUT_OF_RANGE`: right type, impossible value. */
+export function outOfRange(message: string): RangeError & { code: "OUT_OF_RANGE" } {
+  return Object.assign(new RangeError(message), { code: "OUT_OF_RANGE" as const });
+}
+
+/** The error for a code that native code reports. */
+export function errorOf(code: string, detail: string): Error {
+  if (code === "INVALID_ARGUMENT") return invalidArgument(detail);
+  if (code === "OUT_OF_RANGE") return outOfRange(detail);
+  return new MillraceError(code as ErrorCode, detail);
+}

@@ -1,0 +1,254 @@
+/**
+ * The engine side of one consumer: takes messages ahead of need, counts those that reached a handler, and sends the
+ * acks of one turn across together.
+ */
+import type { Codec } from "./codec.js";
+import type { Session } from "./engine/session.js";
+import { type Lessor, leaseLost, Message, verbs } from "./message.js";
+
+const ACKS_AT_ONCE = 1024;
+const BURIAL_LOOK_MS = 20;
+
+/** The longest that a timer of Node can wait. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+/** The clock is read for one of so many messages; a power of two. */
+const MESSAGES_PER_LOOK = 16;
+
+/** A queue, as its consumers see it. */
+export interface Leased {
+  readonly id: number;
+  /** How long a lease lasts. */
+  readonly leaseMs: number;
+}
+
+interface Settlement {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/** Somebody who does not look at the promise of an ack must not die of its rejection. */
+function unlooked<P extends Promise<void>>(promise: P): P {
+  promise.catch(() => {});
+  return promise;
+}
+
+export class LeaseHolder<T> implements Lessor {
+  readonly codec: Codec;
+  readonly #session: Session;
+  readonly #id: number;
+  readonly #queue: number;
+  /** Read by native code when this thread dies: deliveries beyond it never reached a handler. */
+  readonly #started = new Float64Array(1);
+  /** Half a lease: what was taken ahead and waited longer goes back, so that no lease ends before a handler begins. */
+  readonly #waitMsMax: number;
+  /** Taken at once, at #takenAt. */
+  #ahead: Message<T>[] = [];
+  #next = 0;
+  #takenAt = 0;
+  #looks = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #taken = 0;
+  #open = true;
+
+  readonly #seqs = new Float64Array(ACKS_AT_ONCE);
+  readonly #counts = new Uint32Array(ACKS_AT_ONCE);
+  readonly #lost = new Uint8Array(ACKS_AT_ONCE);
+  /** Of those acks whose promise somebody has, by their place among all. */
+  #settlements = new Map<number, Settlement>();
+  #acks = 0;
+  #scheduled = false;
+
+  /** `ready` is called when take() may give something again; `damaged` for messages that cannot be read. */
+  constructor(
+    session: Session,
+    queue: Leased,
+    codec: Codec,
+    ready: () => void,
+    damaged: (error: Error) => void,
+  ) {
+    if (session.ended !== undefined) throw session.ended;
+    this.#session = session;
+    this.codec = codec;
+    this.#damaged = damaged;
+    this.#waitMsMax = Math.min(queue.leaseMs / 2, TIMER_MS_MAX);
+    this.#queue = queue.id;
+    this.#id = session.native.openConsumer(queue.id, this.#started);
+    session.listen(this.#id, ready);
+  }
+
+  readonly #damaged: (error: Error) => void;
+
+  /** Called after messages were settled: there may be room to take more. */
+  onSettled: () => void = () => {};
+
+  /** Messages taken and not settled. */
+  get outstanding(): number {
+    return this.#taken;
+  }
+
+  /** The next message, taking up to `prefetch` ahead; undefined: `ready` will be called. */
+  take(prefetch: number): Message<T> | undefined {
+    // The timer does not run while handlers keep the event loop busy.
+    if ((++this.#looks & (MESSAGES_PER_LOOK - 1)) === 0) this.#dropStale();
+    if (this.#next === this.#ahead.length) {
+      this.#ahead.length = 0;
+      this.#next = 0;
+      if (!this.#open) return undefined;
+      this.flush();
+      const room = prefetch - this.#taken;
+      if (room <= 0) return undefined;
+      this.#taken += this.#session.inbox.receive(this.#id, room, this.#place, this.#damaged);
+      if (this.#ahead.length === 0) return undefined;
+      if (this.#ahead.length > 1) this.#watchAhead();
+    }
+    this.#started[0] = (this.#started[0] as number) + 1;
+    return this.#ahead[this.#next++];
+  }
+
+  #watchAhead(): void {
+    this.#takenAt = performance.now();
+    this.#timer ??= setTimeout(this.#onTimer, this.#waitMsMax).unref();
+  }
+
+  readonly #onTimer = (): void => {
+    this.#timer = undefined;
+    this.#dropStale();
+    if (this.#next === this.#ahead.length) return;
+    const left = this.#waitMsMax - (performance.now() - this.#takenAt);
+    this.#timer = setTimeout(this.#onTimer, Math.max(1, left)).unref();
+  };
+
+  #dropStale(): void {
+    if (this.#next === this.#ahead.length) return;
+    if (performance.now() - this.#takenAt >= this.#waitMsMax) this.#giveBack();
+  }
+
+  /** Releases what no handler saw: it goes back to the queue and does not count as delivered. */
+  #giveBack(): void {
+    const unseen = this.#ahead.slice(this.#next);
+    this.#ahead = [];
+    this.#next = 0;
+    // Later deliveries are counted from behind these.
+    this.#started[0] = (this.#started[0] as number) + unseen.length;
+    if (this.#session.ended !== undefined) return;
+    // Taken counts them until they are answered.
+    for (const message of unseen) void this.answer(verbs.release, message.seqNumber, message.delivery, 0, "");
+  }
+
+  readonly #place = (slab: ConstructorParameters<typeof Message>[0], offset: number): void => {
+    this.#ahead.push(new Message<T>(slab, offset, this));
+  };
+
+  ack(seq: number, deliveryCount: number): Promise<void> {
+    return unlooked(
+      new Promise<void>((resolve, reject) => this.#addAck(seq, deliveryCount, { resolve, reject })),
+    );
+  }
+
+  /** ack() for callers that do not want to know. */
+  ackQuietly(message: Message<T>): void {
+    this.#addAck(message.seqNumber, message.delivery, undefined);
+  }
+
+  answer(verb: number, seq: number, deliveryCount: number, ms: number, reason: string): Promise<void> {
+    // Acks that were said before this must reach the engine before it.
+    this.flush();
+    let result: Promise<void>;
+    try {
+      const unit = this.#session.native.answer(this.#id, verb, seq, deliveryCount, ms, reason);
+      result = unit < 0 ? this.#buried(seq) : this.#session.committed(unit);
+    } catch (error) {
+      result = Promise.reject(error as Error);
+    }
+    if (verb !== verbs.extend) {
+      this.#taken--;
+      this.onSettled();
+    }
+    return unlooked(result);
+  }
+
+  /** A dead message waits for room in its dead-letter queue: done when it is there. Meanwhile it is not lost. */
+  async #buried(seq: number): Promise<void> {
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, BURIAL_LOOK_MS).unref());
+      if (this.#session.ended !== undefined) throw this.#session.ended;
+      const unit = this.#session.native.burial(this.#queue, seq);
+      if (unit >= 0) return this.#session.committed(unit);
+    }
+  }
+
+  #addAck(seq: number, deliveryCount: number, settlement: Settlement | undefined): void {
+    if (this.#session.ended !== undefined) {
+      settlement?.reject(this.#session.ended);
+      return;
+    }
+    const at = this.#acks++;
+    this.#seqs[at] = seq;
+    this.#counts[at] = deliveryCount;
+    if (settlement !== undefined) this.#settlements.set(at, settlement);
+    if (this.#acks === ACKS_AT_ONCE) {
+      this.flush();
+    } else if (!this.#scheduled) {
+      this.#scheduled = true;
+      queueMicrotask(this.#flushScheduled);
+    }
+  }
+
+  readonly #flushScheduled = (): void => {
+    this.#scheduled = false;
+    this.flush();
+  };
+
+  /** Sends the collected acks across. */
+  flush(): void {
+    const n = this.#acks;
+    if (n === 0) return;
+    const settlements = this.#settlements;
+    const awaited = settlements.size > 0;
+    if (awaited) this.#settlements = new Map();
+    this.#acks = 0;
+    let unit = 0;
+    try {
+      unit = this.#session.native.ack(this.#id, this.#seqs, this.#counts, this.#lost, n, awaited);
+    } catch (error) {
+      for (const settlement of settlements.values()) settlement.reject(error as Error);
+      return;
+    }
+    const confirmed: Settlement[] = [];
+    for (const [at, settlement] of settlements) {
+      if (this.#lost[at] !== 0) settlement.reject(leaseLost());
+      else confirmed.push(settlement);
+    }
+    this.#taken -= n;
+    this.onSettled();
+    if (confirmed.length === 0) return;
+    const confirm = (): void => {
+      for (const settlement of confirmed) settlement.resolve();
+    };
+    if (unit === 0) {
+      confirm();
+      return;
+    }
+    const fail = (error: Error): void => {
+      for (const settlement of confirmed) settlement.reject(error);
+    };
+    this.#session.wait({ unit, promises: confirmed.length, confirm, fail });
+  }
+
+  /** Takes nothing more and gives back what no handler saw. What handlers have stays leased. */
+  stop(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    clearTimeout(this.#timer);
+    this.#giveBack();
+    if (this.#session.ended === undefined) this.#session.native.stopConsumer(this.#id);
+  }
+
+  /** Gives everything back and forgets the consumer. */
+  close(): void {
+    this.stop();
+    this.flush();
+    this.#session.unlisten(this.#id);
+    if (this.#session.ended === undefined) this.#session.native.closeConsumer(this.#id);
+  }
+}

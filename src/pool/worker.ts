@@ -1,0 +1,46 @@
+/**
+ * What a pool's thread runs: one long-lived task that attaches to the broker and consumes the queue until it is told to
+ * close. It is started by piscina, never imported; that is why it may import the broker.
+ */
+import { Broker } from "../broker.js";
+import { MillraceError } from "../errors.js";
+import type { FromWorker, ToWorker, WorkerTask } from "./protocol.js";
+import type { Agent, AgentContext } from "./worker-pool.js";
+
+async function loadAgent(module: string): Promise<Agent<unknown, Broker>> {
+  const loaded = (await import(module)) as Record<string, unknown>;
+  const agent = loaded.default ?? loaded.handler;
+  if (typeof agent !== "function") {
+    throw new MillraceError("POOL_FAILED", `${module} exports no function as "default" or "handler"`);
+  }
+  return agent as Agent<unknown, Broker>;
+}
+
+export async function run(task: WorkerTask): Promise<void> {
+  const { port, data } = task;
+  const say = (message: FromWorker): void => port.postMessage(message);
+  const closing = new Promise<number>((resolve) => {
+    port.on("message", (message: ToWorker) => resolve(message.timeout));
+  });
+  const agent = await loadAgent(task.module);
+  const broker = Broker.attach(task.handle);
+  const queue = await broker.queue<unknown>(task.queue, { codec: task.codec });
+  let context: AgentContext<Broker> | undefined;
+  const consumer = queue.consume(
+    (message, { signal }) => {
+      context ??= { signal, broker, data };
+      return agent(message, context);
+    },
+    {
+      concurrency: task.concurrency,
+      prefetch: task.prefetch,
+      onError: (error) =>
+        say({ type: "error", code: (error as { code?: string }).code, message: error.message }),
+    },
+  );
+  say({ type: "ready" });
+  const timeout = await closing;
+  await consumer.close({ timeout });
+  await broker.close({ timeout });
+  port.close();
+}

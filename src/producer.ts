@@ -1,0 +1,194 @@
+/** The sending side of a queue. */
+import type { Codec } from "./codec.js";
+import { refusal, type Sending } from "./engine/outbox.js";
+import { RecordBuffer } from "./engine/record-buffer.js";
+import type { Session } from "./engine/session.js";
+import { invalidArgument, MillraceError } from "./errors.js";
+import { encodeHeaders, type Headers } from "./headers.js";
+import { readOptions } from "./options.js";
+
+export type Durability = "memory" | "process" | "sync";
+
+export interface SendOptions {
+  /** Text to text, at most 65,535 bytes together; counted with the body against `maxMessageBytes`. */
+  headers?: Headers;
+}
+
+/** What an accepted message got. */
+export class Receipt {
+  readonly #seq: number;
+  /** What the message has survived when `send` resolved: see the guarantees in the README. */
+  readonly durability: Durability;
+
+  /** @internal */
+  constructor(seq: number, durability: Durability) {
+    this.#seq = seq;
+    this.durability = durability;
+  }
+
+  /** Number of the message in its queue, from 1. */
+  get seq(): bigint {
+    return BigInt(this.#seq);
+  }
+}
+
+/** What an accepted batch got: its messages have the seqs from `firstSeq` on, without a gap. */
+export interface BatchReceipt {
+  readonly firstSeq: bigint;
+  readonly count: number;
+  readonly durability: Durability;
+}
+
+/** How a queue sends; shared by its promises and its outbox. */
+export interface Route {
+  readonly session: Session;
+  readonly queue: number;
+  readonly codec: Codec;
+  readonly durability: Durability;
+  readonly blocks: boolean;
+}
+
+type Resolve = (receipt: Receipt) => void;
+type Reject = (error: Error) => void;
+
+class PendingSend implements Sending {
+  readonly #route: Route;
+  readonly #resolve: Resolve;
+  readonly fail: Reject;
+  #seq = 0;
+
+  constructor(route: Route, resolve: Resolve, reject: Reject) {
+    this.#route = route;
+    this.#resolve = resolve;
+    this.fail = reject;
+  }
+
+  get queue(): number {
+    return this.#route.queue;
+  }
+
+  get blocks(): boolean {
+    return this.#route.blocks;
+  }
+
+  accepted(seq: number): void {
+    this.#seq = seq;
+  }
+
+  confirm(): void {
+    this.#resolve(new Receipt(this.#seq, this.#route.durability));
+  }
+}
+
+/** The functions of the promise that was made last: one executor for all, or each send would make a closure for it. */
+let resolveNewest: Resolve;
+let rejectNewest: Reject;
+const keepFunctions = (resolve: Resolve, reject: Reject): void => {
+  resolveNewest = resolve;
+  rejectNewest = reject;
+};
+
+const SCRATCH_BYTES = 64 << 10;
+const SCRATCH_KEPT_BYTES_MAX = 4 << 20;
+const BATCH_MESSAGES_MAX = 1 << 20;
+
+export class Producer {
+  readonly #route: Route;
+  #scratch: RecordBuffer | undefined;
+  #results = new Float64Array(257);
+
+  constructor(route: Route) {
+    this.#route = route;
+  }
+
+  send(body: unknown, options: SendOptions | undefined): Promise<Receipt> {
+    const route = this.#route;
+    const promise = new Promise<Receipt>(keepFunctions);
+    const sending = new PendingSend(route, resolveNewest, rejectNewest);
+    try {
+      const headers = options === undefined ? undefined : readHeaders(options);
+      route.session.outbox.add(headers, route.codec.encode(body), sending);
+    } catch (error) {
+      sending.fail(error as Error);
+    }
+    return promise;
+  }
+
+  /** False: there is no room now. */
+  trySend(body: unknown, options: SendOptions | undefined): boolean {
+    const { session } = this.#route;
+    const headers = options === undefined ? undefined : readHeaders(options);
+    if (session.ended !== undefined) throw session.ended;
+    const records = this.#encode([body], 1, headers);
+    session.outbox.flush();
+    if (session.outbox.mustWait(this.#route.queue)) return false;
+    const consumed = session.native.send(records.buffer, records.used, this.#results, 1, false);
+    if (consumed === 0) return false;
+    const result = this.#results[0] as number;
+    if (result > 0) return true;
+    const error = refusal(result);
+    if (error instanceof MillraceError && error.code === "QUEUE_FULL") return false;
+    throw error;
+  }
+
+  async sendBatch(bodies: readonly unknown[], options: SendOptions | undefined): Promise<BatchReceipt> {
+    const { session, durability, queue } = this.#route;
+    if (!Array.isArray(bodies)) throw invalidArgument("bodies must be an array");
+    if (bodies.length > BATCH_MESSAGES_MAX) {
+      throw new MillraceError("MESSAGE_TOO_LARGE", `a batch has at most ${BATCH_MESSAGES_MAX} messages`);
+    }
+    const headers = options === undefined ? undefined : readHeaders(options);
+    if (session.ended !== undefined) throw session.ended;
+    if (bodies.length === 0) return { firstSeq: 0n, count: 0, durability };
+    const count = bodies.length;
+    const records = this.#encode(bodies, count, headers);
+    if (this.#results.length <= count) this.#results = new Float64Array(count * 2);
+    session.outbox.flush();
+    if (session.outbox.mustWait(queue) || !this.#sendWhole(records, count)) {
+      // Others may use the scratch buffer while this batch waits for room.
+      this.#scratch = undefined;
+      do {
+        await session.room();
+        if (session.ended !== undefined) throw session.ended;
+        if (this.#results.length <= count) this.#results = new Float64Array(count * 2);
+      } while (session.outbox.mustWait(queue) || !this.#sendWhole(records, count));
+    }
+    const firstSeq = this.#results[0] as number;
+    const unit = this.#results[count] as number;
+    if (unit > 0) await session.committed(unit);
+    return { firstSeq: BigInt(firstSeq), count, durability };
+  }
+
+  /** False: no room now. */
+  #sendWhole(records: RecordBuffer, count: number): boolean {
+    const { session, blocks } = this.#route;
+    try {
+      return session.native.send(records.buffer, records.used, this.#results, count, true) === count;
+    } catch (error) {
+      if (blocks && error instanceof MillraceError && error.code === "QUEUE_FULL") return false;
+      throw error;
+    }
+  }
+
+  /** The first `count` bodies as records. Encoding runs user code (toJSON), which may send from here itself. */
+  #encode(bodies: readonly unknown[], count: number, headers: Uint8Array | undefined): RecordBuffer {
+    const { session, codec, queue } = this.#route;
+    const kept = this.#scratch;
+    this.#scratch = undefined;
+    const records =
+      kept !== undefined && kept.buffer.length <= SCRATCH_KEPT_BYTES_MAX
+        ? kept
+        : new RecordBuffer(SCRATCH_BYTES);
+    records.used = 0;
+    for (let i = 0; i < count; i++) {
+      records.append(queue, headers, codec.encode(bodies[i]), session.limits.messageBytes);
+    }
+    this.#scratch = records;
+    return records;
+  }
+}
+
+function readHeaders(options: SendOptions): Uint8Array | undefined {
+  const given = readOptions(options, ["headers"], "send options");
+  return given.headers === undefined ? undefined : encodeHeaders(given.headers);
+}

@@ -1,0 +1,285 @@
+import { type CodecName, codecs } from "./codec.js";
+import {
+  type Closable,
+  type CloseOptions,
+  type ConsumeOptions,
+  Consumer,
+  type Handler,
+  MessageStream,
+  type ReceiveOptions,
+} from "./consumer.js";
+import type { BrokerHandle, NativeQueueSettings } from "./engine/binding.js";
+import type { Session } from "./engine/session.js";
+import { invalidArgument, outOfRange } from "./errors.js";
+import type { Leased } from "./lease-holder.js";
+import { MessageContent } from "./message.js";
+import { integer, milliseconds, oneOf, queueName, readOptions } from "./options.js";
+import { type PoolOptions, WorkerPool } from "./pool/worker-pool.js";
+import { type BatchReceipt, type Durability, Producer, type Receipt, type SendOptions } from "./producer.js";
+
+export interface QueueOptions {
+  /** `"memory"`: never written to disk, gone with the process. Default: that of the broker. Fixed once the queue exists. */
+  durability?: "memory" | "durable";
+  /** Messages it holds, in any state, 1 to 2^48. Default 1,000,000. */
+  capacity?: number;
+  /** A full queue makes `send` wait (`"block"`, the default) or reject with `QUEUE_FULL` (`"reject"`). Not stored: each handle chooses. */
+  overflow?: "block" | "reject";
+  /** Milliseconds a lease lasts unless extended, from 1. Default 30 minutes. */
+  visibilityTimeout?: number;
+  /** Failed deliveries after which a message becomes a dead letter, 0 (no limit) to 60,000. Default 5, 0 for `*.dead`. */
+  maxDeliveries?: number;
+  /** Queue that dead letters go to, created when first needed. Default `<name>.dead`. */
+  deadLetter?: string;
+  /** How bodies become bytes: `"json"` (default), `"bytes"` (Uint8Array), `"text"`. Not stored: each handle chooses. */
+  codec?: CodecName;
+}
+
+export interface QueueStats {
+  /** Messages that could be delivered now, that wait for their delay, that are leased. */
+  readonly ready: number;
+  readonly delayed: number;
+  readonly inFlight: number;
+  /** Settled or dying, until the log has it. */
+  readonly settling: number;
+  /** Bytes of records of all of these. */
+  readonly bytes: number;
+  /** Since the broker was opened: */
+  readonly sent: number;
+  readonly acked: number;
+  /** Went back: nack, release, lease over, consumer died. */
+  readonly returned: number;
+  /** Deliveries with a count above 1. */
+  readonly redelivered: number;
+  readonly deadLettered: number;
+  /** Dead without a dead-letter queue. */
+  readonly dropped: number;
+  readonly purged: number;
+  /** Answers refused because the lease was lost. */
+  readonly leaseLost: number;
+  /** Records that did not match their checksum. */
+  readonly corrupt: number;
+  readonly paused: boolean;
+}
+
+/** What a queue needs of its broker. */
+export interface QueueHost {
+  readonly session: Session;
+  readonly handle: BrokerHandle;
+  /** Keeps the thread alive for a consumer, unless the broker is unref'd; until the returned function is called. */
+  hold(): () => void;
+  add(closable: Closable): void;
+  remove(closable: Closable): void;
+}
+
+const CAPACITY_MAX = 2 ** 48;
+const MAX_DELIVERIES_MAX = 60_000;
+const PEEK_MAX = 10_000;
+const QUEUE_OPTIONS = [
+  "durability",
+  "capacity",
+  "overflow",
+  "visibilityTimeout",
+  "maxDeliveries",
+  "deadLetter",
+  "codec",
+] as const;
+
+const DEFAULTS = { capacity: 1_000_000, maxDeliveries: 5, visibilityTimeout: 30 * 60_000 };
+
+/** A named FIFO destination. Get one from `broker.queue(name)`. `T` is the type of the bodies. */
+export class Queue<T = unknown> {
+  readonly name: string;
+  readonly durability: Durability;
+  readonly #host: QueueHost;
+  readonly #id: number;
+  readonly #leased: Leased;
+  readonly #codec: (typeof codecs)[CodecName];
+  readonly #codecName: CodecName;
+  readonly #producer: Producer;
+
+  private constructor(
+    host: QueueHost,
+    name: string,
+    id: number,
+    settings: Pick<NativeQueueSettings, "memory" | "visibilityTimeout">,
+    codec: CodecName,
+    blocks: boolean,
+  ) {
+    this.name = name;
+    this.durability = settings.memory ? "memory" : host.session.limits.durability;
+    this.#host = host;
+    this.#id = id;
+    this.#leased = { id, leaseMs: settings.visibilityTimeout };
+    this.#codecName = codec;
+    this.#codec = codecs[codec];
+    this.#producer = new Producer({
+      session: host.session,
+      queue: id,
+      codec: this.#codec,
+      durability: this.durability,
+      blocks,
+    });
+  }
+
+  /** @internal Use `broker.queue()`. */
+  static async open<T>(
+    host: QueueHost,
+    givenName: unknown,
+    options: QueueOptions | undefined,
+  ): Promise<Queue<T>> {
+    const name = queueName(givenName, "the queue's name");
+    const given = readOptions(options, QUEUE_OPTIONS, "queue options");
+    const codec = given.codec === undefined ? "json" : oneOf(given.codec, "codec", ["json", "bytes", "text"]);
+    const overflow =
+      given.overflow === undefined ? "block" : oneOf(given.overflow, "overflow", ["block", "reject"]);
+    const { session } = host;
+    if (session.ended !== undefined) throw session.ended;
+    const existing = session.native.lookup(name);
+    const wanted = readSettings(given, name, existing, session.limits.durability === "memory");
+    const report = new Float64Array(1);
+    const id = session.native.declare(
+      name,
+      wanted.memory,
+      wanted.capacity,
+      wanted.maxDeliveries,
+      wanted.visibilityTimeout,
+      wanted.deadLetter,
+      report,
+    );
+    await session.committed(report[0] as number);
+    return new Queue<T>(host, name, id, wanted, codec, overflow === "block");
+  }
+
+  /**
+   * Puts a message in. Resolves when it is as durable as the queue; from then on it is not lost.
+   * Rejects: `INVALID_ARGUMENT` (the codec cannot write it), `MESSAGE_TOO_LARGE`, `QUEUE_FULL` (overflow `"reject"`),
+   * `DISK_FULL`, `STORE_FAILED`, `CLOSED`. Sends of one turn travel together, in order.
+   */
+  send(body: T, options?: SendOptions): Promise<Receipt> {
+    return this.#producer.send(body, options);
+  }
+
+  /**
+   * Puts a message in if there is room at this moment; false if not. True means accepted, not yet durable: use `send`
+   * to know. Throws what `send` rejects with, `QUEUE_FULL` excepted.
+   */
+  trySend(body: T, options?: SendOptions): boolean {
+    return this.#producer.trySend(body, options);
+  }
+
+  /**
+   * Puts all of them in or none, even across a crash; the options hold for each. The fastest way to send. A batch that
+   * the log cannot take as one commit is refused with `MESSAGE_TOO_LARGE` (8 MiB with the default segment size).
+   */
+  sendBatch(bodies: readonly T[], options?: SendOptions): Promise<BatchReceipt> {
+    return this.#producer.sendBatch(bodies, options);
+  }
+
+  /**
+   * The messages as they come, each leased to you until you settle it:
+   * `for await (const message of queue.receive()) { …; message.ack(); }`
+   */
+  receive(options?: ReceiveOptions): MessageStream<T> {
+    const { session } = this.#host;
+    const hold = () => this.#host.hold();
+    const stream = new MessageStream<T>(session, this.#leased, this.#codec, options, hold, (closed) =>
+      this.#host.remove(closed),
+    );
+    this.#host.add(stream);
+    return stream;
+  }
+
+  /** Runs `handler` for each message: returning acks it, throwing nacks it. */
+  consume(handler: Handler<T>, options?: ConsumeOptions): Consumer<T> {
+    const { session } = this.#host;
+    const hold = () => this.#host.hold();
+    const consumer = new Consumer<T>(session, this.#leased, this.#codec, handler, options, hold, (closed) =>
+      this.#host.remove(closed),
+    );
+    this.#host.add(consumer);
+    return consumer;
+  }
+
+  /**
+   * Runs the handler that `module` exports (`default` or `handler`) in worker threads. A thread that dies is replaced
+   * and its messages are delivered again at once.
+   */
+  consumeInWorkers(module: URL | string, options?: PoolOptions): WorkerPool {
+    const pool = new WorkerPool(this.#host.handle, this.name, this.#codecName, module, options, (closed) =>
+      this.#host.remove(closed),
+    );
+    this.#host.add(pool);
+    return pool;
+  }
+
+  stats(): QueueStats {
+    return this.#host.session.native.queueStats(this.#id) as unknown as QueueStats;
+  }
+
+  /** The next `max` messages (default 10, at most 10,000) without taking them. */
+  peek(max = 10): MessageContent<T>[] {
+    const wanted = integer(max, "max", 1, PEEK_MAX);
+    const found: MessageContent<T>[] = [];
+    this.#host.session.inbox.peek(this.#id, wanted, (slab, offset) => {
+      found.push(new MessageContent<T>(slab, offset, this.#codec));
+    });
+    return found;
+  }
+
+  /** Deletes every message that is not leased. Resolves to their number when that is durable. */
+  async purge(): Promise<number> {
+    const { session } = this.#host;
+    const report = new Float64Array(1);
+    const purged = session.native.purge(this.#id, report);
+    await session.committed(report[0] as number);
+    return purged;
+  }
+
+  /** Delivers nothing more until `resume()`, for every consumer of this process. What is leased goes on. */
+  pause(): void {
+    this.#host.session.native.pause(this.#id, true);
+  }
+
+  resume(): void {
+    this.#host.session.native.pause(this.#id, false);
+  }
+}
+
+/** What was given, else what the queue has, else the defaults. */
+function readSettings(
+  given: Record<string, unknown>,
+  name: string,
+  existing: NativeQueueSettings | undefined,
+  memoryBroker: boolean,
+): Omit<NativeQueueSettings, "id"> {
+  const base = existing ?? {
+    ...DEFAULTS,
+    memory: memoryBroker,
+    maxDeliveries: name.endsWith(".dead") ? 0 : DEFAULTS.maxDeliveries,
+    deadLetter: name.endsWith(".dead") || Buffer.byteLength(name) > 250 ? "" : `${name}.dead`,
+  };
+  const durability =
+    given.durability === undefined ? undefined : oneOf(given.durability, "durability", ["memory", "durable"]);
+  if (durability === "durable" && memoryBroker) {
+    throw invalidArgument("a broker without a directory has no durable queues");
+  }
+  const deadLetter =
+    given.deadLetter === undefined ? base.deadLetter : queueName(given.deadLetter, "deadLetter");
+  if (deadLetter === name) throw outOfRange("a queue cannot be its own dead-letter queue");
+  return {
+    memory: durability === undefined ? base.memory : durability === "memory",
+    capacity:
+      given.capacity === undefined ? base.capacity : integer(given.capacity, "capacity", 1, CAPACITY_MAX),
+    maxDeliveries:
+      given.maxDeliveries === undefined
+        ? base.maxDeliveries
+        : integer(given.maxDeliveries, "maxDeliveries", 0, MAX_DELIVERIES_MAX),
+    visibilityTimeout:
+      given.visibilityTimeout === undefined
+        ? base.visibilityTimeout
+        : milliseconds(given.visibilityTimeout, "visibilityTimeout", 1),
+    deadLetter,
+  };
+}
+
+export type { CloseOptions };

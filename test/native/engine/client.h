@@ -1,0 +1,73 @@
+// A sender and consumer for the engine's tests, as one environment would be: it writes outbox records and
+// reads inbox records, and waits on states with a deadline.
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "engine/broker.h"
+#include "harness/test.h"
+
+namespace millrace::test {
+
+class TestPort final : public engine::Port {
+ public:
+  void wake() override {
+    const std::lock_guard lock(mutex_);
+    wakes_++;
+    changed_.notify_all();
+  }
+  // Waits until woken since the last call, or 10 ms: callers look at the state again either way.
+  void rest();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  uint64_t wakes_ = 0;
+};
+
+struct Got {
+  uint64_t seq;
+  uint32_t count;
+  std::string body;
+};
+
+class Client {
+ public:
+  explicit Client(std::shared_ptr<engine::Broker> broker);
+  ~Client() { leave(); }
+  // Detaches, as at the end of an environment.
+  void leave();
+
+  uint32_t declare(const std::string& name, bool memory = false);
+  uint32_t declare(engine::QueueSettings settings);
+  // Returns the unit; `seqs` gets the results (negative: refused).
+  uint64_t send(uint32_t queue, const std::vector<std::string>& bodies, std::vector<double>* seqs = nullptr,
+                bool whole = false);
+  // False if the store failed before the unit was committed.
+  bool awaitCommitted(uint64_t unit);
+  engine::Consumer& consume(uint32_t queue);
+  // One receive() call.
+  std::vector<Got> take(engine::Consumer& consumer, uint32_t max = 64);
+  // Until `wanted` messages came, or CHECK fails after the deadline.
+  std::vector<Got> takeAll(engine::Consumer& consumer, size_t wanted);
+  uint64_t ack(engine::Consumer& consumer, const std::vector<Got>& messages, bool awaited = true);
+  bool answer(engine::Consumer& consumer, engine::Verb verb, const Got& message, uint64_t ms = 0,
+              const std::string& reason = "");
+  void until(const std::function<bool()>& condition);
+
+  engine::Broker& broker() { return *broker_; }
+  engine::Session& session() { return *session_; }
+
+ private:
+  std::shared_ptr<engine::Broker> broker_;
+  std::shared_ptr<TestPort> port_;
+  std::unique_ptr<engine::Session> session_;
+  std::vector<std::byte> inbox_;
+};
+
+}  // namespace millrace::test
