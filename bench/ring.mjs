@@ -11,7 +11,7 @@ export const title = "Ring: one thread to another";
 
 const SLOTS = 4096;
 const BATCH = 256;
-const WARM_UP = 1000;
+const WARM_UP_MS = 300;
 /** Both threads have gone to sleep before the next message. */
 const PAUSE_MS = 2;
 
@@ -140,13 +140,6 @@ const transfers = (size, count) =>
     }
   });
 
-async function times(count, turn) {
-  const taken = new Float64Array(count);
-  for (let i = 0; i < count; i++) taken[i] = await turn(i);
-  const { p50, p99 } = percentiles(taken);
-  return { value: p50, p50, p99 };
-}
-
 /** Microseconds until the promise of `ask` resolves. */
 async function timed(ask) {
   const from = performance.now();
@@ -156,60 +149,73 @@ async function timed(ask) {
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
 
-/** A pair of rings and a thread that answers: back to back, then with a pause before each. */
-function ringRoundTrips(counts) {
-  const there = Ring.create({ slots: 64, slotBytes: 64 });
-  const back = Ring.create({ slots: 64, slotBytes: 64 });
-  return withWorkers([{ how: "echo", size: 64, buffer: there.buffer, back: back.buffer }], async () => {
-    const message = new Uint8Array(64);
-    const ask = (i) =>
-      timed(async () => {
-        message[0] = i;
-        await there.push(message);
-        const answer = await back.pop();
-        if (answer[0] !== (i & 255)) throw new Error("another answer than sent");
-      });
-    return roundTrips(counts, ask);
-  });
-}
-
-async function roundTrips({ active, parked }, ask) {
-  await times(WARM_UP, ask);
-  return {
-    active: await times(active, ask),
-    parked: await times(parked, async (i) => {
-      await pause();
-      return ask(i);
-    }),
+/** By ring: one there, one back, and a thread that answers. */
+function ringTrip(there, back) {
+  const message = new Uint8Array(64);
+  let sent = 0;
+  return async () => {
+    message[0] = ++sent;
+    await there.push(message);
+    const answer = await back.pop();
+    if (answer[0] !== (sent & 255)) throw new Error("another answer than sent");
   };
 }
 
-const postRoundTrips = (counts) =>
-  withWorkers([{ how: "mirror", size: 64 }], (worker) => {
-    const message = new Uint8Array(64);
-    return roundTrips(counts, () =>
-      timed(() => {
-        const answer = next(worker);
-        worker.postMessage(message);
-        return answer;
-      }),
-    );
-  });
+function postTrip(worker) {
+  const message = new Uint8Array(64);
+  return () => {
+    const answer = next(worker);
+    worker.postMessage(message);
+    return answer;
+  };
+}
 
 /** Nothing but Atomics: a word is raised and notified, another is awaited with waitAsync. */
-function bareRoundTrips(counts) {
+function bareTrip(words) {
+  return async () => {
+    const before = Atomics.load(words, 1);
+    Atomics.add(words, 0, 1);
+    Atomics.notify(words, 0);
+    const hold = setTimeout(() => {}, 1000); // waitAsync does not keep the loop alive
+    await Atomics.waitAsync(words, 1, before).value;
+    clearTimeout(hold);
+  };
+}
+
+/**
+ * The same trips back to back and with a pause before each, all kinds in turns. Back to back is measured once it is
+ * that: for some tenths of a second the scheduler may leave two threads that just started on one core.
+ * @returns for each kind { active, parked }, each { value, p50, p99 }
+ */
+async function inSlices(repetitions, counts, kinds) {
+  const taken = kinds.map(() => ({ active: [], parked: [] }));
+  for (let turn = 0; turn < repetitions; turn++) {
+    for (const [i, ask] of kinds.entries()) {
+      const warm = performance.now() + WARM_UP_MS;
+      while (performance.now() < warm) await ask();
+      for (let n = 0; n < counts.active; n++) taken[i].active.push(await timed(ask));
+      for (let n = 0; n < counts.parked; n++) {
+        await pause();
+        taken[i].parked.push(await timed(ask));
+      }
+    }
+  }
+  const summary = (samples) => ({ value: percentiles(samples).p50, ...percentiles(samples) });
+  return taken.map(({ active, parked }) => ({ active: summary(active), parked: summary(parked) }));
+}
+
+/** [ring, postMessage, Atomics alone] */
+function roundTrips(repetitions, counts) {
+  const there = Ring.create({ slots: 64, slotBytes: 64 });
+  const back = Ring.create({ slots: 64, slotBytes: 64 });
   const words = new Int32Array(new SharedArrayBuffer(8));
-  return withWorkers([{ how: "bare", size: 64, words }], () =>
-    roundTrips(counts, () =>
-      timed(async () => {
-        const before = Atomics.load(words, 1);
-        Atomics.add(words, 0, 1);
-        Atomics.notify(words, 0);
-        const hold = setTimeout(() => {}, 1000); // waitAsync does not keep the loop alive
-        await Atomics.waitAsync(words, 1, before).value;
-        clearTimeout(hold);
-      }),
-    ),
+  const threads = [
+    { how: "echo", size: 64, buffer: there.buffer, back: back.buffer },
+    { how: "mirror", size: 64 },
+    { how: "bare", size: 64, words },
+  ];
+  return withWorkers(threads, (_, mirror) =>
+    inSlices(repetitions, counts, [ringTrip(there, back), postTrip(mirror), bareTrip(words)]),
   );
 }
 
@@ -264,10 +270,8 @@ export async function run({ quick = false, repetitions = 5, nativeBench }) {
     severalThreads(64, count, 2, 2),
   );
 
-  const counts = { active: quick ? 5000 : 50_000, parked: quick ? 200 : 1000 };
-  const ring = await ringRoundTrips(counts);
-  const post = await postRoundTrips(counts);
-  const bare = await bareRoundTrips(counts);
+  const counts = { active: quick ? 1000 : 10_000, parked: quick ? 40 : 200 };
+  const [ring, post, bare] = await roundTrips(repetitions, counts);
   const trip = (name, ours, other, theirs, bars) =>
     rows.push({
       name,

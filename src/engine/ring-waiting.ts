@@ -3,8 +3,16 @@ import type { NativeRing } from "./native-ring.js";
 
 const { RETRY, SOON } = binding.Ring;
 
-/** One native look at the ring: half a microsecond to a microsecond of pauses. Longer looks made round trips slower. */
+/** One native look at the ring: half a microsecond to a microsecond of pauses. */
 const SPINS = 24;
+/**
+ * A long look, of 5 us or so: longer than a turn of the event loop. Two threads that answer each other from turns of
+ * their loops need 11 us a round trip and never leave that rhythm by themselves, because a short look of one always
+ * falls into a turn of the other; one long look brings both to 1 us. Where both share a core it finds nothing, so it
+ * is taken the more rarely the more often it failed.
+ */
+const LONG_SPINS = 200;
+const WAITS_PER_LONG_LOOK_MAX = 64;
 /** How long the event loop is polled before sleeping: a few times what being woken costs (20 to 50 us). */
 const POLL_MS = 0.1;
 /** After so many results without a turn of the event loop it gets one: a stream of messages starves no timer. */
@@ -38,6 +46,10 @@ export class RingWaiting {
   #timer: NodeJS.Timeout | undefined;
   #pollUntil = 0;
   #inARow = 0;
+  /** The last wait was over before this thread slept. */
+  #brisk = false;
+  #waitsPerLongLook = 1;
+  #waitsToLongLook = 1;
 
   constructor(native: NativeRing, words: Int32Array, index: number, side: number) {
     this.#native = native;
@@ -50,9 +62,19 @@ export class RingWaiting {
   tryNow<T>(attempt: () => T | undefined): T | undefined {
     if (this.#waiters.length > 0 || this.#inARow >= IN_A_ROW_MAX) return undefined;
     let value = attempt();
-    if (value === undefined && this.#native.spin(this.#side, SPINS, false)) value = attempt();
+    if (value === undefined && this.#look()) value = attempt();
     if (value !== undefined) this.#inARow += 1;
     return value;
+  }
+
+  /** True: there may be something. */
+  #look(): boolean {
+    if (this.#native.spin(this.#side, SPINS, false)) return true;
+    if (!this.#brisk || --this.#waitsToLongLook > 0) return false;
+    const found = this.#native.spin(this.#side, LONG_SPINS, false);
+    this.#waitsPerLongLook = found ? 1 : Math.min(2 * this.#waitsPerLongLook, WAITS_PER_LONG_LOOK_MAX);
+    this.#waitsToLongLook = this.#waitsPerLongLook;
+    return found;
   }
 
   /**
@@ -98,6 +120,7 @@ export class RingWaiting {
 
   #start(): void {
     this.#running = true;
+    this.#brisk = true;
     this.#poll();
   }
 
@@ -151,6 +174,7 @@ export class RingWaiting {
   }
 
   #sleep(): void {
+    this.#brisk = false;
     let word = this.#native.prepareWait(this.#side);
     if (word === RETRY) {
       if (this.#serve()) return;
