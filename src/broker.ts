@@ -16,7 +16,7 @@ export interface BrokerOptions {
   segmentBytes?: number;
   /** Bytes of log between two checkpoints, at least. Default 4 segments. */
   checkpointBytes?: number;
-  /** Headers and body of one message, at most: 1 to an eighth of a segment (64 MiB in memory). Default 1 MiB or that. */
+  /** Headers and body of one message, at most: 1 to an eighth of a segment less 12 KiB (64 MiB in memory). Default 1 MiB or that. */
   maxMessageBytes?: number;
 }
 
@@ -72,11 +72,7 @@ export class Broker implements AsyncDisposable {
     this.#holdsLoop = true;
     this.handle = Object.freeze(session.native.handle());
     if (owner) this.#letGo = holdLoop();
-    session.onEnd(() => {
-      this.#release();
-      // Consumers and streams end by themselves; a pool of this broker does not know otherwise.
-      for (const closable of [...this.#open]) closable.close({ timeout: 0 }).catch(() => {});
-    });
+    session.onEnd(() => this.#release());
     session.poll();
   }
 
@@ -113,7 +109,8 @@ export class Broker implements AsyncDisposable {
 
   /**
    * The broker of this handle, in another thread of the same process. Throws `BROKER_NOT_FOUND` if it is not open.
-   * Closing an attached broker detaches this thread only. It keeps the thread alive only while consumers wait.
+   * Closing an attached broker detaches this thread only; until then it holds some memory of the thread. It keeps the
+   * thread alive only while consumers wait.
    */
   static attach(handle: BrokerHandle): Broker {
     const given = readOptions(handle, ["broker", "token"], "the handle");
@@ -134,8 +131,21 @@ export class Broker implements AsyncDisposable {
 
   /**
    * Opens a queue, creating it if it is new. Options that are given replace the stored ones; others stay as they are.
+   * `T` is the type of the bodies.
    * Rejects with `INVALID_ARGUMENT`, `OUT_OF_RANGE`, `LIMIT_REACHED` (65,535 queues), `STORE_FAILED`, `CLOSED`.
    */
+  queue<T = unknown>(name: string, options?: QueueOptions & { codec?: "json" }): Promise<Queue<T>>;
+  /** A queue whose bodies are bytes, written as they are. */
+  queue<T extends Uint8Array = Uint8Array>(
+    name: string,
+    options: QueueOptions & { codec: "bytes" },
+  ): Promise<Queue<T>>;
+  /** A queue whose bodies are text, written as UTF-8. */
+  queue<T extends string = string>(
+    name: string,
+    options: QueueOptions & { codec: "text" },
+  ): Promise<Queue<T>>;
+  queue<T = unknown>(name: string, options?: QueueOptions): Promise<Queue<T>>;
   async queue<T = unknown>(name: string, options?: QueueOptions): Promise<Queue<T>> {
     if (this.#closing !== undefined) throw new MillraceError("CLOSED", "the broker is closed");
     return Queue.open<T>(this.#host(), name, options);
@@ -152,7 +162,10 @@ export class Broker implements AsyncDisposable {
     if (this.#owner && !this.closed) this.#letGo ??= holdLoop();
   }
 
-  /** Lets the process exit although the broker and its consumers are open. Sends that wait for their confirmation still hold it. */
+  /**
+   * Lets the process exit although the broker and its consumers are open. Sends that wait for their confirmation still
+   * hold it, and so do worker pools: close those.
+   */
   unref(): void {
     this.#holdsLoop = false;
     for (const hold of this.#holds) {
@@ -176,6 +189,8 @@ export class Broker implements AsyncDisposable {
   async #shut(timeout: number): Promise<void> {
     const release = holdLoop();
     try {
+      // What follows runs code of the user, which may close again: then there is a close to wait for.
+      await undefined;
       await Promise.all([...this.#open].map((closable) => closable.close({ timeout })));
       await this.#session.drain(timeout);
       // The last commit confirms what still waits; then this session ends.

@@ -1,6 +1,7 @@
 /** How the body of a message becomes bytes and back. */
 import { isUtf8 } from "node:buffer";
 import { types } from "node:util";
+import { plainBytes } from "./bytes.js";
 import { invalidArgument, MillraceError } from "./errors.js";
 
 export type CodecName = "json" | "bytes" | "text";
@@ -65,20 +66,11 @@ const json: Codec = {
   },
 };
 
-/** The length that a subclass or an own property cannot change. */
-const lengthOf = Function.prototype.call.bind(
-  Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), "length")?.get as () => number,
-) as (bytes: Uint8Array) => number;
-
 const bytes: Codec = {
   name: "bytes",
   encode(body) {
     if (!types.isUint8Array(body)) throw invalidArgument("the body must be a Uint8Array (codec: bytes)");
-    const length = lengthOf(body);
-    if (body.length === length) return body;
-    const copy = new Uint8Array(length);
-    copy.set(body);
-    return copy;
+    return plainBytes(body);
   },
   decode: viewOf,
 };

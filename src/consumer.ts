@@ -4,10 +4,12 @@ import type { Session } from "./engine/session.js";
 import { invalidArgument, MillraceError } from "./errors.js";
 import { type Leased, LeaseHolder } from "./lease-holder.js";
 import type { Message } from "./message.js";
-import { abortSignal, integer, milliseconds, readOptions } from "./options.js";
+import { abortSignal, integer, milliseconds, readOptions, TIMER_MS_MAX } from "./options.js";
 
 export const CONCURRENCY_MAX = 65_536;
 export const PREFETCH_MAX = 65_536;
+/** What a timer can wait, less what a pool gives its threads to answer. */
+const CLOSE_MS_MAX = TIMER_MS_MAX - 1000;
 /** Handlers that run without giving the event loop a turn, at most. */
 const STARTS_PER_TURN = 256;
 
@@ -24,12 +26,12 @@ export interface ConsumeOptions {
   concurrency?: number;
   /** Messages leased ahead, those in handlers included, `concurrency` to 65,536. Default 64 or `concurrency`. */
   prefetch?: number;
-  /** Called with errors that belong to no message: a damaged record, a store that failed. Default: ignored here; `closed` tells. */
+  /** Called with errors that belong to no message: a damaged record, a store that failed. Default: ignored. */
   onError?: (error: Error) => void;
 }
 
 export interface CloseOptions {
-  /** Milliseconds that running handlers get to finish. Default 10,000. */
+  /** Milliseconds that running handlers get to finish, 24 days at most. Default 10,000. */
   timeout?: number;
 }
 
@@ -71,7 +73,8 @@ export function readConsumeOptions(options: ConsumeOptions | undefined): Require
 
 export function readCloseTimeout(options: CloseOptions | undefined): number {
   const given = readOptions(options, ["timeout"], "close options");
-  return given.timeout === undefined ? 10_000 : milliseconds(given.timeout, "timeout");
+  const timeout = given.timeout === undefined ? 10_000 : milliseconds(given.timeout, "timeout");
+  return Math.min(timeout, CLOSE_MS_MAX);
 }
 
 /** Something of a queue that ends with its broker. */
@@ -94,6 +97,11 @@ export class Consumer<T> implements Closable, AsyncDisposable {
   #resting = false;
   #closing: Promise<void> | undefined;
   #idle: (() => void) | undefined;
+  #becomeClosed: () => void = () => {};
+  /** Resolves when the consumer has closed, whoever closed it: you, the broker's end, a store that failed. */
+  readonly closed: Promise<void> = new Promise((resolve) => {
+    this.#becomeClosed = resolve;
+  });
 
   /** @internal */
   constructor(
@@ -198,6 +206,8 @@ export class Consumer<T> implements Closable, AsyncDisposable {
   }
 
   async #shut(timeout: number): Promise<void> {
+    // What follows runs code of the user, which may close again: then there is a close to wait for.
+    await undefined;
     this.#stopWatching();
     this.#leases.stop();
     if (this.#running > 0) {
@@ -214,6 +224,7 @@ export class Consumer<T> implements Closable, AsyncDisposable {
     this.#leases.close();
     this.#letGo();
     this.#onClosed();
+    this.#becomeClosed();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -290,6 +301,11 @@ export class MessageStream<T>
       signal?.removeEventListener("abort", end);
     };
     if (signal?.aborted) end();
+  }
+
+  /** @internal True once the iteration has ended. */
+  get ended(): boolean {
+    return this.#done;
   }
 
   next(): Promise<IteratorResult<Message<T>, undefined>> {

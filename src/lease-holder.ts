@@ -4,13 +4,12 @@
  */
 import type { Codec } from "./codec.js";
 import type { Session } from "./engine/session.js";
+import { MillraceError } from "./errors.js";
 import { type Lessor, leaseLost, Message, verbs } from "./message.js";
+import { TIMER_MS_MAX } from "./options.js";
 
 const ACKS_AT_ONCE = 1024;
-const BURIAL_LOOK_MS = 20;
-
-/** The longest that a timer of Node can wait. */
-const TIMER_MS_MAX = 2 ** 31 - 1;
+const LEASE_LOOK_MS_MIN = 10;
 /** The clock is read for one of so many messages; a power of two. */
 const MESSAGES_PER_LOOK = 16;
 
@@ -47,7 +46,14 @@ export class LeaseHolder<T> implements Lessor {
   #takenAt = 0;
   #looks = 0;
   #timer: NodeJS.Timeout | undefined;
+  #countTimer: NodeJS.Timeout | undefined;
+  /** Handed out and not answered. */
   #taken = 0;
+  /** Of those: how many were left to their visibility timeout, as far as was counted. */
+  #expired = 0;
+  /** When damaged messages were leased to this consumer: they are not handed out and take no room. */
+  #damagedAt: number[] = [];
+  readonly #leaseMs: number;
   #open = true;
 
   readonly #seqs = new Float64Array(ACKS_AT_ONCE);
@@ -66,16 +72,19 @@ export class LeaseHolder<T> implements Lessor {
     ready: () => void,
     damaged: (error: Error) => void,
   ) {
+    this.#ready = ready;
     if (session.ended !== undefined) throw session.ended;
     this.#session = session;
     this.codec = codec;
     this.#damaged = damaged;
+    this.#leaseMs = queue.leaseMs;
     this.#waitMsMax = Math.min(queue.leaseMs / 2, TIMER_MS_MAX);
     this.#queue = queue.id;
     this.#id = session.native.openConsumer(queue.id, this.#started);
     session.listen(this.#id, ready);
   }
 
+  readonly #ready: () => void;
   readonly #damaged: (error: Error) => void;
 
   /** Called after messages were settled: there may be room to take more. */
@@ -95,14 +104,42 @@ export class LeaseHolder<T> implements Lessor {
       this.#next = 0;
       if (!this.#open) return undefined;
       this.flush();
-      const room = prefetch - this.#taken;
-      if (room <= 0) return undefined;
-      this.#taken += this.#session.inbox.receive(this.#id, room, this.#place, this.#damaged);
-      if (this.#ahead.length === 0) return undefined;
+      const room = prefetch - this.#taken + this.#expired;
+      if (room > 0) {
+        const received = this.#session.inbox.receive(this.#id, room, this.#place, this.#onDamage);
+        this.#taken += received;
+      }
+      if (this.#ahead.length === 0) {
+        if (room <= 0) this.#countLater();
+        return undefined;
+      }
       if (this.#ahead.length > 1) this.#watchAhead();
     }
     this.#started[0] = (this.#started[0] as number) + 1;
     return this.#ahead[this.#next++];
+  }
+
+  /** A damaged message is leased, as one that reached a handler, until its time is over. */
+  readonly #onDamage = (error: Error): void => {
+    this.#started[0] = (this.#started[0] as number) + 1;
+    this.#damagedAt.push(performance.now());
+    this.#damaged(error);
+  };
+
+  /** What was taken and left to its visibility timeout makes room without a word: one has to look. */
+  #countLater(): void {
+    this.#countTimer ??= setTimeout(
+      () => {
+        this.#countTimer = undefined;
+        if (!this.#open || this.#session.ended !== undefined) return;
+        const since = performance.now() - this.#leaseMs;
+        this.#damagedAt = this.#damagedAt.filter((at) => at > since);
+        const leased = this.#session.native.leases(this.#id) - this.#damagedAt.length;
+        this.#expired = Math.max(0, this.#taken - leased);
+        this.#ready();
+      },
+      Math.max(LEASE_LOOK_MS_MIN, this.#waitMsMax),
+    ).unref();
   }
 
   #watchAhead(): void {
@@ -154,27 +191,19 @@ export class LeaseHolder<T> implements Lessor {
     // Acks that were said before this must reach the engine before it.
     this.flush();
     let result: Promise<void>;
+    let lost = false;
     try {
       const unit = this.#session.native.answer(this.#id, verb, seq, deliveryCount, ms, reason);
-      result = unit < 0 ? this.#buried(seq) : this.#session.committed(unit);
+      // A dead message that waits for room in its dead-letter queue is done when it is there; it is not lost.
+      result = unit < 0 ? this.#session.buried(this.#queue, seq) : this.#session.committed(unit);
     } catch (error) {
+      lost = error instanceof MillraceError && error.code === "LEASE_LOST";
       result = Promise.reject(error as Error);
     }
     if (verb !== verbs.extend) {
-      this.#taken--;
-      this.onSettled();
+      this.#answered(1, lost ? 1 : 0);
     }
     return unlooked(result);
-  }
-
-  /** A dead message waits for room in its dead-letter queue: done when it is there. Meanwhile it is not lost. */
-  async #buried(seq: number): Promise<void> {
-    for (;;) {
-      await new Promise((resolve) => setTimeout(resolve, BURIAL_LOOK_MS).unref());
-      if (this.#session.ended !== undefined) throw this.#session.ended;
-      const unit = this.#session.native.burial(this.#queue, seq);
-      if (unit >= 0) return this.#session.committed(unit);
-    }
   }
 
   #addAck(seq: number, deliveryCount: number, settlement: Settlement | undefined): void {
@@ -219,8 +248,7 @@ export class LeaseHolder<T> implements Lessor {
       if (this.#lost[at] !== 0) settlement.reject(leaseLost());
       else confirmed.push(settlement);
     }
-    this.#taken -= n;
-    this.onSettled();
+    this.#answered(n, this.#countLost(n));
     if (confirmed.length === 0) return;
     const confirm = (): void => {
       for (const settlement of confirmed) settlement.resolve();
@@ -235,11 +263,24 @@ export class LeaseHolder<T> implements Lessor {
     this.#session.wait({ unit, promises: confirmed.length, confirm, fail });
   }
 
+  #countLost(n: number): number {
+    let lost = 0;
+    for (let at = 0; at < n; at++) lost += this.#lost[at] as number;
+    return lost;
+  }
+
+  #answered(count: number, lost: number): void {
+    this.#taken -= count;
+    this.#expired = Math.max(0, this.#expired - lost);
+    this.onSettled();
+  }
+
   /** Takes nothing more and gives back what no handler saw. What handlers have stays leased. */
   stop(): void {
     if (!this.#open) return;
     this.#open = false;
     clearTimeout(this.#timer);
+    clearTimeout(this.#countTimer);
     this.#giveBack();
     if (this.#session.ended === undefined) this.#session.native.stopConsumer(this.#id);
   }

@@ -142,15 +142,19 @@ export class MessageContent<T> {
   }
 }
 
+const DEAD_LETTER_BYTES_MIN = 30;
+
 function readDeadLetter(entry: Buffer): DeadLetter {
+  if (entry.length < DEAD_LETTER_BYTES_MIN)
+    throw new MillraceError("CORRUPT", "a dead letter's story ends early");
   const nameBytes = entry.readUInt16LE(28);
   return {
     seq: entry.readBigUInt64LE(0),
     firstDelivery: Number(entry.readBigUInt64LE(8)),
     lastDelivery: Number(entry.readBigUInt64LE(16)),
     deliveryCount: entry.readUInt32LE(24),
-    queue: entry.toString("utf8", 30, 30 + nameBytes),
-    reason: entry.toString("utf8", 30 + nameBytes),
+    queue: entry.toString("utf8", DEAD_LETTER_BYTES_MIN, DEAD_LETTER_BYTES_MIN + nameBytes),
+    reason: entry.toString("utf8", DEAD_LETTER_BYTES_MIN + nameBytes),
   };
 }
 

@@ -54,6 +54,9 @@ export function abortSignal(value: unknown, name: string): AbortSignal {
   return value;
 }
 
+/** The longest that a timer of Node can wait: 24 days. */
+export const TIMER_MS_MAX = 2 ** 31 - 1;
+
 /** Milliseconds: whole, from 0 to 100 years. */
 export const MILLISECONDS_MAX = 100 * 366 * 24 * 3600 * 1000;
 

@@ -39,6 +39,12 @@ export interface BatchReceipt {
   readonly durability: Durability;
 }
 
+/** A batch that the engine took: its first seq, and the unit that makes it durable (0: it is). */
+interface Staged {
+  readonly firstSeq: number;
+  readonly unit: number;
+}
+
 /** How a queue sends; shared by its promises and its outbox. */
 export interface Route {
   readonly session: Session;
@@ -142,37 +148,51 @@ export class Producer {
     if (bodies.length === 0) return { firstSeq: 0n, count: 0, durability };
     const count = bodies.length;
     const records = this.#encode(bodies, count, headers);
-    if (this.#results.length <= count) this.#results = new Float64Array(count * 2);
     session.outbox.flush();
-    if (session.outbox.mustWait(queue) || !this.#sendWhole(records, count)) {
-      // Others may use the scratch buffer while this batch waits for room.
-      this.#scratch = undefined;
-      do {
-        await session.room();
-        if (session.ended !== undefined) throw session.ended;
-        if (this.#results.length <= count) this.#results = new Float64Array(count * 2);
-      } while (session.outbox.mustWait(queue) || !this.#sendWhole(records, count));
+    let staged: Staged | undefined;
+    if (!session.outbox.mustWait(queue)) {
+      const answer = this.#sendWhole(records, count);
+      if (typeof answer === "object") staged = answer;
     }
-    const firstSeq = this.#results[0] as number;
-    const unit = this.#results[count] as number;
-    if (unit > 0) await session.committed(unit);
-    return { firstSeq: BigInt(firstSeq), count, durability };
+    staged ??= await this.#waitInLine(records, count);
+    if (staged.unit > 0) await session.committed(staged.unit);
+    return { firstSeq: BigInt(staged.firstSeq), count, durability };
   }
 
-  /** False: no room now. */
-  #sendWhole(records: RecordBuffer, count: number): boolean {
+  #waitInLine(records: RecordBuffer, count: number): Promise<Staged> {
+    // Others may use the scratch buffer while this batch waits for room.
+    this.#scratch = undefined;
+    const { session, queue, blocks } = this.#route;
+    return new Promise((resolve, fail) => {
+      const attempt = () => {
+        const answer = this.#sendWhole(records, count);
+        if (typeof answer !== "object") return answer;
+        resolve(answer);
+        return "sent";
+      };
+      session.outbox.addBatch(queue, { bytes: records.used, attempt, fail }, blocks);
+    });
+  }
+
+  /** `"full"`: the queue has no room now; `"later"`: the log has none. */
+  #sendWhole(records: RecordBuffer, count: number): Staged | "full" | "later" {
     const { session, blocks } = this.#route;
+    if (this.#results.length <= count) this.#results = new Float64Array(count * 2);
+    const results = this.#results;
     try {
-      return session.native.send(records.buffer, records.used, this.#results, count, true) === count;
+      if (session.native.send(records.buffer, records.used, results, count, true) < count) return "later";
     } catch (error) {
-      if (blocks && error instanceof MillraceError && error.code === "QUEUE_FULL") return false;
+      if (blocks && error instanceof MillraceError && error.code === "QUEUE_FULL") return "full";
       throw error;
     }
+    return { firstSeq: results[0] as number, unit: results[count] as number };
   }
 
   /** The first `count` bodies as records. Encoding runs user code (toJSON), which may send from here itself. */
   #encode(bodies: readonly unknown[], count: number, headers: Uint8Array | undefined): RecordBuffer {
-    const { session, codec, queue } = this.#route;
+    const { session, codec, queue, durability } = this.#route;
+    const { messageBytes, memoryBatchBytes } = session.limits;
+    const batchBytes = durability === "memory" ? memoryBatchBytes : session.limits.batchBytes;
     const kept = this.#scratch;
     this.#scratch = undefined;
     const records =
@@ -181,7 +201,10 @@ export class Producer {
         : new RecordBuffer(SCRATCH_BYTES);
     records.used = 0;
     for (let i = 0; i < count; i++) {
-      records.append(queue, headers, codec.encode(bodies[i]), session.limits.messageBytes);
+      records.append(queue, headers, codec.encode(bodies[i]), messageBytes);
+      if (records.used > batchBytes) {
+        throw new MillraceError("MESSAGE_TOO_LARGE", `a batch has at most ${batchBytes} bytes`);
+      }
     }
     this.#scratch = records;
     return records;

@@ -26,7 +26,11 @@ export interface QueueOptions {
   overflow?: "block" | "reject";
   /** Milliseconds a lease lasts unless extended, from 1. Default 30 minutes. */
   visibilityTimeout?: number;
-  /** Failed deliveries after which a message becomes a dead letter, 0 (no limit) to 60,000. Default 5, 0 for `*.dead`. */
+  /**
+   * Failed deliveries after which a message becomes a dead letter, 0 (no limit) to 60,000. Default 5, 0 for `*.dead`.
+   * Where the whole process dies, everything its consumers had taken counts as failed once, what was only prefetched
+   * too; after that such a message is handed out alone, so a further crash counts against what was being handled.
+   */
   maxDeliveries?: number;
   /** Queue that dead letters go to, created when first needed. Default `<name>.dead`. */
   deadLetter?: string;
@@ -74,15 +78,14 @@ export interface QueueHost {
 const CAPACITY_MAX = 2 ** 48;
 const MAX_DELIVERIES_MAX = 60_000;
 const PEEK_MAX = 10_000;
-const QUEUE_OPTIONS = [
+const STORED_OPTIONS = [
   "durability",
   "capacity",
-  "overflow",
   "visibilityTimeout",
   "maxDeliveries",
   "deadLetter",
-  "codec",
 ] as const;
+const QUEUE_OPTIONS = [...STORED_OPTIONS, "overflow", "codec"] as const;
 
 const DEFAULTS = { capacity: 1_000_000, maxDeliveries: 5, visibilityTimeout: 30 * 60_000 };
 
@@ -136,17 +139,21 @@ export class Queue<T = unknown> {
     if (session.ended !== undefined) throw session.ended;
     const existing = session.native.lookup(name);
     const wanted = readSettings(given, name, existing, session.limits.durability === "memory");
-    const report = new Float64Array(1);
-    const id = session.native.declare(
-      name,
-      wanted.memory,
-      wanted.capacity,
-      wanted.maxDeliveries,
-      wanted.visibilityTimeout,
-      wanted.deadLetter,
-      report,
-    );
-    await session.committed(report[0] as number);
+    let id = existing?.id;
+    // Nothing to say about a queue that is there: nothing that another thread says meanwhile may be undone.
+    if (id === undefined || STORED_OPTIONS.some((option) => given[option] !== undefined)) {
+      const report = new Float64Array(1);
+      id = session.native.declare(
+        name,
+        wanted.memory,
+        wanted.capacity,
+        wanted.maxDeliveries,
+        wanted.visibilityTimeout,
+        wanted.deadLetter,
+        report,
+      );
+      await session.committed(report[0] as number);
+    }
     return new Queue<T>(host, name, id, wanted, codec, overflow === "block");
   }
 
@@ -185,7 +192,7 @@ export class Queue<T = unknown> {
     const stream = new MessageStream<T>(session, this.#leased, this.#codec, options, hold, (closed) =>
       this.#host.remove(closed),
     );
-    this.#host.add(stream);
+    if (!stream.ended) this.#host.add(stream);
     return stream;
   }
 
@@ -202,12 +209,13 @@ export class Queue<T = unknown> {
 
   /**
    * Runs the handler that `module` exports (`default` or `handler`) in worker threads. A thread that dies is replaced
-   * and its messages are delivered again at once.
+   * and its messages are delivered again at once. An open pool keeps the process alive, `broker.unref()` or not.
    */
   consumeInWorkers(module: URL | string, options?: PoolOptions): WorkerPool {
-    const pool = new WorkerPool(this.#host.handle, this.name, this.#codecName, module, options, (closed) =>
-      this.#host.remove(closed),
-    );
+    const { session, handle, remove } = this.#host;
+    if (session.ended !== undefined) throw session.ended;
+    const host = { handle, queue: this.name, codec: this.#codecName, remove };
+    const pool = new WorkerPool({ ...host, onEnd: (ended) => session.onEnd(ended) }, module, options);
     this.#host.add(pool);
     return pool;
   }

@@ -1,8 +1,10 @@
 import { types } from "node:util";
+import { plainBytes } from "./bytes.js";
 import { binding } from "./engine/binding.js";
 import type { NativeRing } from "./engine/native-ring.js";
 import { RingWaiting } from "./engine/ring-waiting.js";
 import { invalidArgument, MillraceError, outOfRange } from "./errors.js";
+import { abortSignal, readOptions } from "./options.js";
 
 const { CLOSED, EMPTY, FULL, MESSAGES, SPACE, STAGED_MAX, STAGING_BYTES, TOO_LARGE, WAKE } = binding.Ring;
 
@@ -64,9 +66,9 @@ export class Ring {
    * @throws RangeError `OUT_OF_RANGE`, TypeError `INVALID_ARGUMENT`
    */
   static create(options: RingOptions): Ring {
-    if (typeof options !== "object" || options === null) throw invalidArgument("options must be an object");
-    const slots = uint32("slots", options.slots);
-    const slotBytes = uint32("slotBytes", options.slotBytes);
+    const given = readOptions(options, ["slots", "slotBytes"], "ring options");
+    const slots = uint32("slots", given.slots);
+    const slotBytes = uint32("slotBytes", given.slotBytes);
     const buffer = new SharedArrayBuffer(binding.ringSizeFor(slots, slotBytes));
     return new Ring(buffer, { slots, slotBytes });
   }
@@ -99,12 +101,12 @@ export class Ring {
    * @throws MillraceError `CLOSED`, `MESSAGE_TOO_LARGE`; TypeError `INVALID_ARGUMENT`
    */
   tryPush(bytes: Uint8Array): boolean {
-    const length = this.#check(bytes);
-    this.#staging.set(bytes);
-    const pushed = this.#native.tryPush(length);
+    const message = this.#check(bytes);
+    this.#staging.set(message);
+    const pushed = this.#native.tryPush(message.length);
     if (pushed === 1) return true;
     if (pushed === FULL) return false;
-    return this.#pushed(pushed, length) === 1;
+    return this.#pushed(pushed, message.length) === 1;
   }
 
   /**
@@ -161,10 +163,10 @@ export class Ring {
    * Pushes of one thread go in the order in which they were called.
    * @throws as `tryPush`, and with the signal's reason
    */
-  async push(bytes: Uint8Array, { signal }: RingWaitOptions = {}): Promise<void> {
-    checkSignal(signal);
-    this.#check(bytes);
-    const attempt = () => this.tryPush(bytes) || undefined;
+  async push(bytes: Uint8Array, options?: RingWaitOptions): Promise<void> {
+    const signal = readSignal(options);
+    const message = this.#check(bytes);
+    const attempt = () => this.tryPush(message) || undefined;
     if (!this.#space.tryNow(attempt)) await this.#space.wait(attempt, signal);
   }
 
@@ -172,8 +174,8 @@ export class Ring {
    * Resolves with the next message as soon as there is one.
    * @throws MillraceError `CLOSED` once the ring is closed and drained, and the signal's reason
    */
-  async pop({ signal }: RingWaitOptions = {}): Promise<Uint8Array> {
-    checkSignal(signal);
+  async pop(options?: RingWaitOptions): Promise<Uint8Array> {
+    const signal = readSignal(options);
     const attempt = () => this.tryPop();
     return this.#messages.tryNow(attempt) ?? this.#messages.wait(attempt, signal);
   }
@@ -182,8 +184,8 @@ export class Ring {
    * Resolves with one to `max` messages as soon as there are any.
    * @throws as `pop`; TypeError or RangeError for `max`
    */
-  async popBatch(max: number, { signal }: RingWaitOptions = {}): Promise<Uint8Array[]> {
-    checkSignal(signal);
+  async popBatch(max: number, options?: RingWaitOptions): Promise<Uint8Array[]> {
+    const signal = readSignal(options);
     if (uint32("max", max) === 0) throw outOfRange("max must be at least 1");
     const attempt = () => {
       const messages = this.tryPopBatch(max);
@@ -210,16 +212,16 @@ export class Ring {
     this.close();
   }
 
-  /** The length of a message that may be pushed. */
-  #check(message: Uint8Array): number {
-    if (!types.isUint8Array(message)) throw notBytes("a message");
-    const { length } = message;
-    if (length > this.slotBytes) throw this.#tooLarge(length);
-    return length;
+  /** A message that may be pushed. */
+  #check(given: Uint8Array): Uint8Array {
+    if (!types.isUint8Array(given)) throw notBytes("a message");
+    const message = plainBytes(given);
+    if (message.length > this.slotBytes) throw this.#tooLarge(message.length);
+    return message;
   }
 
-  #pushList(messages: readonly Uint8Array[]): number {
-    for (const message of messages) this.#check(message);
+  #pushList(given: readonly Uint8Array[]): number {
+    const messages = given.map((message) => this.#check(message));
     let accepted = 0;
     while (accepted < messages.length) {
       const staged = this.#stage(messages, accepted);
@@ -321,8 +323,12 @@ function uint32(name: string, value: unknown): number {
   return value;
 }
 
-function checkSignal(signal: unknown): void {
-  if (signal === undefined) return;
-  if (!(signal instanceof AbortSignal)) throw invalidArgument("signal must be an AbortSignal");
+/** The signal, which has not aborted. Throws its reason if it has. */
+function readSignal(options: RingWaitOptions | undefined): AbortSignal | undefined {
+  if (options === undefined) return undefined;
+  const given = readOptions(options, ["signal"], "wait options");
+  if (given.signal === undefined) return undefined;
+  const signal = abortSignal(given.signal, "signal");
   signal.throwIfAborted();
+  return signal;
 }

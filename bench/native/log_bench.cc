@@ -89,7 +89,7 @@ std::unique_ptr<Log> openLog(const std::string& path, Counting& counting, bool s
   if (!log.ok()) std::fprintf(stderr, "%s\n", log.status().toString().c_str());
   MILLRACE_CHECK(log.ok());
   counting.log = log.value().get();
-  log.value()->start();
+  MILLRACE_CHECK(log.value()->start().ok());
   while (log.value()->stats().segments_free < 2) std::this_thread::yield();  // nothing else disturbs
   return log.take();
 }

@@ -3,6 +3,7 @@
 
 #include "addon/session_methods.h"
 #include "engine/registry.h"
+#include "os/thread.h"
 
 namespace millrace::addon {
 
@@ -105,8 +106,8 @@ napi_value SessionMethods::close(napi_env env, napi_callback_info info) {
   napi_value promise = nullptr;
   if (napi_create_promise(env, &deferred, &promise) != napi_ok) return nullptr;
   Environment* environment = &self->environment_;
-  std::thread([broker = self->broker_, handle = self->handle_, environment, deferred,
-               completions = environment->completions]() mutable {
+  os::runElsewhere([broker = self->broker_, handle = self->handle_, environment, deferred,
+                    completions = environment->completions]() mutable {
     const Status status = broker->close();
     Registry::instance().remove(handle);
     // Before JavaScript hears of it: the last owner releases the directory, and the next open may follow at
@@ -117,7 +118,7 @@ napi_value SessionMethods::close(napi_env env, napi_callback_info info) {
       napi_get_undefined(environment->env, &undefined);
       settle(*environment, deferred, status, undefined);
     });
-  }).detach();
+  });
   return promise;
 }
 
@@ -159,7 +160,7 @@ napi_value SessionMethods::open(napi_env env, napi_callback_info info) {
   napi_deferred deferred = nullptr;
   napi_value promise = nullptr;
   if (napi_create_promise(env, &deferred, &promise) != napi_ok) return nullptr;
-  std::thread([options, environment, deferred, completions = environment->completions] {
+  os::runElsewhere([options, environment, deferred, completions = environment->completions] {
     auto opened = std::make_shared<Result<std::shared_ptr<Broker>>>(
         Registry::sameProcess() ? Broker::open(options)
                                 : Status(Code::kForked, "a broker cannot be opened in a forked child"));
@@ -171,9 +172,9 @@ napi_value SessionMethods::open(napi_env env, napi_callback_info info) {
       if (session != nullptr) return settle(*environment, deferred, Status(), session);
       // The environment is ending: nobody would ever close it.
       Registry::instance().remove(handle);
-      std::thread([broker] { (void)broker->close(); }).detach();
+      os::runElsewhere([broker] { (void)broker->close(); });
     });
-  }).detach();
+  });
   return promise;
 }
 
@@ -209,6 +210,7 @@ bool SessionObject::define(Environment& environment, napi_value exports) {
       method("openConsumer", SessionMethods::openConsumer),
       method("stopConsumer", SessionMethods::stopConsumer),
       method("closeConsumer", SessionMethods::closeConsumer),
+      method("leases", SessionMethods::leases),
       method("receive", SessionMethods::receive),
       method("peek", SessionMethods::peek),
       method("damage", SessionMethods::damage),

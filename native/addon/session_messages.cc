@@ -55,7 +55,7 @@ napi_value SessionMethods::closeConsumer(napi_env env, napi_callback_info info) 
   return nullptr;
 }
 
-// Fills report = [bytes, needed bytes, 1 if some were damaged]; throws unless something was written.
+// Fills report = [bytes, needed bytes, 1 if a message was damaged: see Receipt]; throws any other error.
 napi_value SessionMethods::finishReceive(SessionObject* self, const engine::Receipt& receipt,
                                          std::span<double> report) {
   const bool damaged = receipt.error.code() == Code::kCorrupt;
@@ -65,6 +65,15 @@ napi_value SessionMethods::finishReceive(SessionObject* self, const engine::Rece
   report[2] = damaged ? 1 : 0;
   if (damaged) self->damage_ = receipt.error;
   return number(self->environment_.env, receipt.count);
+}
+
+// leases(consumer) => how many messages are leased to it
+napi_value SessionMethods::leases(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  SessionObject* self = enter(call);
+  if (self == nullptr) return nullptr;
+  engine::Consumer* consumer = self->consumer(call.unsigned32(0));
+  return number(env, consumer == nullptr ? 0 : static_cast<double>(self->broker_->leasesOf(*consumer)));
 }
 
 // receive(consumer, inbox, offset, max, report) => count

@@ -40,6 +40,7 @@ struct SessionMethods {
   static napi_value openConsumer(napi_env env, napi_callback_info info);
   static napi_value stopConsumer(napi_env env, napi_callback_info info);
   static napi_value closeConsumer(napi_env env, napi_callback_info info);
+  static napi_value leases(napi_env env, napi_callback_info info);
   static napi_value finishReceive(SessionObject* self, const engine::Receipt& receipt,
                                   std::span<double> report);
   static napi_value receive(napi_env env, napi_callback_info info);

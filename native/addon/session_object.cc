@@ -1,9 +1,9 @@
 #include "addon/session_object.h"
 
-#include <thread>
 #include <utility>
 
 #include "engine/registry.h"
+#include "os/thread.h"
 
 namespace millrace::addon {
 
@@ -29,7 +29,7 @@ void SessionObject::detach() {
   // Nobody is left who could close it: its opener died. The last commit must not be waited for on this
   // thread.
   Registry::instance().remove(handle_);
-  std::thread([broker] { (void)broker->close(); }).detach();
+  os::runElsewhere([broker] { (void)broker->close(); });
 }
 
 engine::Consumer* SessionObject::consumer(uint32_t id) {

@@ -13,9 +13,8 @@ napi_value SessionMethods::limits(napi_env env, napi_callback_info info) {
   napi_value result = nullptr;
   napi_create_object(env, &result);
   setNumber(env, result, "messageBytes", options.message_bytes_max);
-  setNumber(env, result, "batchBytes",
-            durable ? static_cast<double>(log::unitBytesMax(options.segment_bytes))
-                    : engine::kMemoryMessageBytesMax);
+  setNumber(env, result, "batchBytes", static_cast<double>(log::unitBytesMax(options.segment_bytes)));
+  setNumber(env, result, "memoryBatchBytes", engine::kMemoryBatchBytesMax);
   napi_set_named_property(env, result, "durability",
                           text(env, !durable       ? "memory"
                                     : options.sync ? "sync"

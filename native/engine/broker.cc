@@ -39,9 +39,9 @@ Result<std::shared_ptr<Broker>> Broker::open(const BrokerOptions& options,
     broker->options_.message_bytes_max =
         std::min(options.message_bytes_max, messageBytesMax(broker->options_.segment_bytes));
     MILLRACE_RETURN_IF_ERROR(broker->finishRecovery());
-    broker->log_->start();
+    MILLRACE_RETURN_IF_ERROR(broker->log_->start());
   }
-  broker->timer_.start();
+  MILLRACE_RETURN_IF_ERROR(broker->timer_.start());
   for (Queue* queue : broker->allQueues()) {
     std::vector<Doomed> doomed;
     {
@@ -278,10 +278,7 @@ void Broker::onCommitted(Bytes records, const std::function<log::Ref(size_t)>& r
   std::unique_lock<std::mutex> lock;
   uint64_t arrived = 0;
   const auto leave = [&] {
-    if (queue != nullptr && arrived > 0) {
-      wakeLocked(*queue, arrived);
-      scheduleLocked(*queue);
-    }
+    if (queue != nullptr && arrived > 0) wakeLocked(*queue, arrived);
     arrived = 0;
     if (lock.owns_lock()) lock.unlock();
   };

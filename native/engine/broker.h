@@ -37,6 +37,10 @@ namespace millrace::engine {
 
 constexpr uint32_t kQueuesMax = 65536;
 constexpr uint32_t kMemoryMessageBytesMax = 64u << 20;
+constexpr uint32_t kMemoryBatchBytesMax = 256u << 20;
+
+// One look copies no more than this, so that it takes bounded time and memory.
+constexpr uint64_t kPeekBytesMax = 64ull << 20;
 
 // What a record and its dead letter's story need besides headers and body.
 constexpr uint32_t kRecordSpareBytes = 8192;
@@ -65,7 +69,7 @@ struct Receipt {
   uint32_t count = 0;         // messages written to the inbox
   uint64_t bytes = 0;         // inbox bytes used
   uint64_t needed_bytes = 0;  // count is 0: the next message needs an inbox of this size
-  Status error;               // kClosed, kCorrupt (the rest was still delivered)
+  Status error;               // kClosed; kCorrupt: the message that came first, which is leased (receive)
 };
 
 // Instead of a unit: not staged yet.
@@ -118,7 +122,8 @@ class Broker final : private log::Listener, private log::RecoverySink {
   Status pause(uint32_t queue, bool paused);
   Result<uint64_t> purge(uint32_t queue, Session& session, uint64_t& unit);
   Result<QueueStats> queueStats(uint32_t queue);
-  // Copies up to `max` of the next messages into `inbox` without a lease.
+  // Copies up to `max` of the next messages into `inbox` without a lease: the first, and what fits into
+  // kPeekBytesMax with it.
   Receipt peek(uint32_t queue, MutableBytes inbox, uint32_t max);
   BrokerStats stats();
 
@@ -135,6 +140,8 @@ class Broker final : private log::Listener, private log::RecoverySink {
   // The consumer takes nothing more: a message that it was woken for wakes another one. Its leases stay.
   void stopConsumer(Consumer& consumer);
   Receipt receive(Consumer& consumer, MutableBytes inbox, uint32_t max);
+  // Messages that are leased to it now: those whose lease ended by itself are not.
+  size_t leasesOf(Consumer& consumer);
   // lost[i] is set to 1 where the lease was lost, else 0. Returns the unit to wait for (0: none). Nobody is
   // told of it unless it is `awaited`; otherwise it may ride along with a later commit
   // (log::Purpose::kQuiet).
@@ -184,8 +191,12 @@ class Broker final : private log::Listener, private log::RecoverySink {
                            uint64_t flush, SendReport& report);
   std::byte* sendDurableRun(Session& session, std::byte* record, std::span<SendResult> results,
                             uint64_t flush, SendReport& report);
+  Status checkRoom(Session& session, Bytes outbox, size_t messages);
   Status sendWhole(Session& session, MutableBytes outbox, std::span<SendResult> results, SendReport& report);
+  Ref addMemory(MutableBytes record, ledger::Seq seq);
   bool enqueueMemoryLocked(Queue& queue, MutableBytes record);
+  void enqueueMemoryLocked(Queue& queue, Ref ref, uint32_t bytes);
+  Status sendWholeMemory(Session& session, Queue& queue, MutableBytes outbox, std::span<SendResult> results);
   static void placeMessage(Queue& queue, std::byte* at, Bytes record);
 
   // consume; "Locked": the queue's mutex is held
@@ -196,8 +207,8 @@ class Broker final : private log::Listener, private log::RecoverySink {
   bool journalLocked(Queue& queue, Consumer& consumer);
   void noteUnjournaled(Queue& queue);
   void wakeUnjournaled();
-  Receipt copyOut(Queue& queue, const std::vector<ledger::Delivery>& deliveries, MutableBytes inbox,
-                  bool leased);
+  Receipt copyOut(Queue& queue, const std::vector<ledger::Delivery>& deliveries, MutableBytes inbox);
+  void keepDamaged(Queue& queue, Consumer& consumer, Receipt& receipt);
   // False: the log failed or is closed, nothing of this will be durable.
   bool stageSettleLocked(Queue& queue, std::span<const ledger::Range> ranges, log::Purpose purpose,
                          uint64_t& unit);

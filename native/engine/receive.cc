@@ -58,6 +58,7 @@ void Broker::stopConsumer(Consumer& consumer) {
   wakeLocked(queue, queue.ledger.counts().ready);
 }
 
+// Whoever is woken may be busy in a handler, so the timer is told too: it wakes the next one.
 void Broker::wakeLocked(Queue& queue, uint64_t messages) {
   if (queue.paused) return;
   while (messages > 0 && !queue.waiting.empty()) {
@@ -67,6 +68,7 @@ void Broker::wakeLocked(Queue& queue, uint64_t messages) {
     consumer->session->wakeConsumer(consumer->id);
     messages--;
   }
+  scheduleLocked(queue);
 }
 
 void Broker::waitLocked(Queue& queue, Consumer& consumer) {
@@ -150,21 +152,36 @@ Receipt Broker::receive(Consumer& consumer, MutableBytes inbox, uint32_t max) {
     }
     for (const ledger::Delivery& delivery : consumer.deliveries)
       queue.store.pin(delivery.ref, delivery.bytes);
-    if (!queue.waiting.empty()) wakeLocked(queue, queue.ledger.counts().ready);
-    scheduleLocked(queue);
+    wakeLocked(queue, queue.ledger.counts().ready);
   }
-  receipt = copyOut(queue, consumer.deliveries, inbox, true);
+  receipt = copyOut(queue, consumer.deliveries, inbox);
   for (const ledger::Delivery& delivery : consumer.deliveries)
     queue.store.unpin(delivery.ref, delivery.bytes);
+  if (!receipt.error.ok()) keepDamaged(queue, consumer, receipt);
   return receipt;
 }
 
-// Copies pinned records to the inbox and checks each: what is altered is not handed out (P3). A damaged
-// message stays leased: it is neither delivered nor lost, and its consumer is told.
-Receipt Broker::copyOut(Queue& queue, const std::vector<ledger::Delivery>& deliveries, MutableBytes inbox,
-                        bool leased) {
+// The delivery ends before the first damaged message; one that comes first stays leased: it is neither
+// delivered nor lost, and its consumer is told. What was taken behind goes back without a trace, so that the
+// deliveries of a consumer are those it was told of, in the same order.
+void Broker::keepDamaged(Queue& queue, Consumer& consumer, Receipt& receipt) {
+  const std::lock_guard lock(queue.mutex);
+  const size_t kept = std::max<size_t>(receipt.count, 1);
+  if (kept < consumer.deliveries.size()) {
+    const auto first = consumer.deliveries.begin() + static_cast<ptrdiff_t>(kept);
+    queue.ledger.untake(consumer.id, {first, consumer.deliveries.end()});
+    wakeLocked(queue, queue.ledger.counts().ready);
+  }
+  if (receipt.count > 0) {
+    receipt.error = Status();  // met again with the next call
+  } else {
+    queue.counters.corrupt++;
+  }
+}
+
+// Copies pinned records to the inbox and checks each: what is altered is not handed out (P3) and ends it.
+Receipt Broker::copyOut(Queue& queue, const std::vector<ledger::Delivery>& deliveries, MutableBytes inbox) {
   Receipt receipt;
-  uint64_t damaged = 0;
   for (const ledger::Delivery& delivery : deliveries) {
     const MutableBytes place = inbox.subspan(receipt.bytes, delivery.bytes);
     Status status = queue.store.read(delivery.ref, place);
@@ -180,17 +197,12 @@ Receipt Broker::copyOut(Queue& queue, const std::vector<ledger::Delivery>& deliv
       }
     }
     if (!status.ok()) {
-      damaged++;
       receipt.error = Status(Code::kCorrupt, status.detail());
-      continue;
+      break;
     }
     store<uint32_t>(place.data() + Layout::kDeliveryCount, delivery.delivery_count);
     receipt.bytes += delivery.bytes;
     receipt.count++;
-  }
-  if (damaged > 0 && leased) {
-    const std::lock_guard lock(queue.mutex);
-    queue.counters.corrupt += damaged;
   }
   return receipt;
 }
@@ -205,16 +217,25 @@ Receipt Broker::peek(uint32_t queue_id, MutableBytes inbox, uint32_t max) {
     const std::lock_guard lock(queue->mutex);
     queue->ledger.peek(max, next);
     uint64_t bytes = 0;
-    for (const ledger::Delivery& delivery : next) bytes += delivery.bytes;
+    size_t fitting = 0;
+    while (fitting < next.size() && (fitting == 0 || bytes + next[fitting].bytes <= kPeekBytesMax)) {
+      bytes += next[fitting++].bytes;
+    }
+    next.resize(fitting);
     if (bytes > inbox.size()) {
       receipt.needed_bytes = bytes;
       return receipt;
     }
     for (const ledger::Delivery& delivery : next) queue->store.pin(delivery.ref, delivery.bytes);
   }
-  receipt = copyOut(*queue, next, inbox, false);
+  receipt = copyOut(*queue, next, inbox);
   for (const ledger::Delivery& delivery : next) queue->store.unpin(delivery.ref, delivery.bytes);
   return receipt;
+}
+
+size_t Broker::leasesOf(Consumer& consumer) {
+  const std::lock_guard lock(consumer.queue->mutex);
+  return consumer.queue->ledger.leasesOf(consumer.id);
 }
 
 std::string Broker::nameOf(Queue& queue) {

@@ -69,6 +69,7 @@ Status Broker::sealOutbox(MutableBytes outbox, size_t count) {
 Result<SendReport> Broker::send(Session& session, MutableBytes outbox, std::span<SendResult> results,
                                 bool whole) {
   MILLRACE_RETURN_IF_ERROR(checkOpen());
+  if (whole) MILLRACE_RETURN_IF_ERROR(checkRoom(session, outbox, results.size()));
   MILLRACE_RETURN_IF_ERROR(sealOutbox(outbox, results.size()));
   SendReport report;
   if (whole) {
@@ -110,18 +111,27 @@ std::byte* Broker::sendMemoryRun(Session& session, Queue& queue, std::byte* reco
     record += bytes;
   }
   wakeLocked(queue, arrived);
-  scheduleLocked(queue);
   return record;
 }
 
-bool Broker::enqueueMemoryLocked(Queue& queue, MutableBytes record) {
-  store<uint64_t>(record.data() + Layout::kSeq, queue.last_seq + 1);
-  const Ref ref = heap_store_.add(record);
-  if (ref == 0) return false;
+// The record on the heap, as message `seq` of its queue. 0: out of memory.
+Ref Broker::addMemory(MutableBytes record, ledger::Seq seq) {
+  store<uint64_t>(record.data() + Layout::kSeq, seq);
+  return heap_store_.add(record);
+}
+
+// What addMemory() made of the queue's next seq.
+void Broker::enqueueMemoryLocked(Queue& queue, Ref ref, uint32_t bytes) {
   queue.admitted.fetch_add(1);
   queue.committed_seq = ++queue.last_seq;
-  queue.ledger.enqueue(queue.last_seq, ref, static_cast<uint32_t>(record.size()));
+  queue.ledger.enqueue(queue.last_seq, ref, bytes);
   queue.counters.sent++;
+}
+
+bool Broker::enqueueMemoryLocked(Queue& queue, MutableBytes record) {
+  const Ref ref = addMemory(record, queue.last_seq + 1);
+  if (ref == 0) return false;
+  enqueueMemoryLocked(queue, ref, static_cast<uint32_t>(record.size()));
   return true;
 }
 
@@ -167,6 +177,42 @@ void Broker::placeMessage(Queue& queue, std::byte* at, Bytes record) {
   store<uint64_t>(at + Layout::kSeq, ++queue.last_seq);
 }
 
+// Before megabytes are checked for nothing: a batch that waits for room is tried again with each settlement.
+// Only a look, at bytes that sealOutbox() has not seen yet; sendWhole() decides.
+Status Broker::checkRoom(Session& session, Bytes outbox, size_t messages) {
+  if (messages == 0 || outbox.size() < Layout::kContent) return Status();
+  Queue* queue = queueAt(load<uint32_t>(outbox.data() + Layout::kQueue));
+  if (queue == nullptr || messages > queue->capacity.load(std::memory_order_relaxed)) return Status();
+  if (admits(*queue, session, messages)) return Status();
+  if (!queue->memory) log::Log::Lock(*log_).hurry();
+  return Status(Code::kQueueFull, "the queue is full");
+}
+
+Status Broker::sendWholeMemory(Session& session, Queue& queue, MutableBytes outbox,
+                               std::span<SendResult> results) {
+  const std::lock_guard lock(queue.mutex);
+  if (!admits(queue, session, results.size())) return Status(Code::kQueueFull, "the queue is full");
+  std::vector<std::pair<Ref, uint32_t>> added;
+  added.reserve(results.size());
+  std::byte* record = outbox.data();
+  while (added.size() < results.size()) {
+    const uint32_t bytes = recordBytes(record);
+    const Ref ref = addMemory({record, bytes}, queue.last_seq + 1 + added.size());
+    if (ref == 0) {
+      for (const auto& [one, one_bytes] : added) heap_store_.unpin(one, one_bytes);
+      return Status(Code::kLimit, "out of memory");
+    }
+    added.emplace_back(ref, bytes);
+    record += bytes;
+  }
+  for (size_t i = 0; i < results.size(); ++i) {
+    enqueueMemoryLocked(queue, added[i].first, added[i].second);
+    results[i] = static_cast<SendResult>(queue.last_seq);
+  }
+  wakeLocked(queue, results.size());
+  return Status();
+}
+
 // All of one queue's batch or nothing of it: one unit in the log, one hold of the mutex in memory.
 Status Broker::sendWhole(Session& session, MutableBytes outbox, std::span<SendResult> results,
                          SendReport& report) {
@@ -183,16 +229,7 @@ Status Broker::sendWhole(Session& session, MutableBytes outbox, std::span<SendRe
     return Status(Code::kMessageTooLarge, "a batch has at most the queue's capacity of messages");
   }
   if (queue.memory) {
-    const std::lock_guard lock(queue.mutex);
-    if (!admits(queue, session, results.size())) return Status(Code::kQueueFull, "the queue is full");
-    std::byte* record = outbox.data();
-    for (size_t i = 0; i < results.size(); ++i) {
-      const uint32_t record_bytes = recordBytes(record);
-      if (!enqueueMemoryLocked(queue, {record, record_bytes})) return Status(Code::kLimit, "out of memory");
-      results[i] = static_cast<SendResult>(queue.last_seq);
-      record += record_bytes;
-    }
-    wakeLocked(queue, results.size());
+    MILLRACE_RETURN_IF_ERROR(sendWholeMemory(session, queue, outbox, results));
   } else {
     if (bytes > log::unitBytesMax(options_.segment_bytes)) {
       return Status(

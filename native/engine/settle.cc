@@ -123,8 +123,11 @@ Status Broker::answer(Consumer& consumer, Verb verb, ledger::Seq seq, uint32_t c
       case ledger::Answer::kReturned:
         queue.counters.returned++;
         if (!stageReturnsLocked(queue, {&outcome.returned, 1}, unit)) return whyRefused();
-        scheduleLocked(queue);
-        if (outcome.returned.due_ms == 0) wakeLocked(queue, 1);
+        if (outcome.returned.due_ms == 0) {
+          wakeLocked(queue, 1);
+        } else {
+          scheduleLocked(queue);
+        }
         break;
       case ledger::Answer::kDead:
         doomed.push_back({outcome.dead, std::string(reason)});

@@ -3,8 +3,8 @@
 //   varint version (1), varint next queue id, then for each durable queue
 //     varint id + 1 (0 ends the queues), settings (sized), varint last seq, then its live messages
 //       varint seq distance to the one before (0 ends the messages), zigzag varint ref distance, varint
-//       bytes, varint deliveries, and if deliveries > 0: varint uncounted, varint due ms, varint first
-//       delivery ms
+//       bytes, varint deliveries, and if deliveries > 0: varint 2 * uncounted + suspect, varint due ms,
+//       varint first delivery ms
 //
 // It is written while the broker works: a queue's `last seq` is read first, so what is sent later is left to
 // the replay; everything else a replay can repeat without harm (log.h, L6).
@@ -39,7 +39,7 @@ void encodeMessage(ByteWriter& out, const ledger::Saved& saved, Previous& previo
   out.varint(saved.bytes);
   out.varint(saved.deliveries);
   if (saved.deliveries > 0) {
-    out.varint(saved.uncounted);
+    out.varint(uint64_t{saved.uncounted} << 1 | (saved.suspect ? 1 : 0));
     out.varint(saved.due_ms);
     out.varint(saved.first_delivery_ms);
   }
@@ -72,7 +72,9 @@ bool decodeMessage(ByteReader& in, ledger::Saved& saved, Previous& previous) {
   saved.bytes = static_cast<uint32_t>(in.varint());
   saved.deliveries = static_cast<uint32_t>(in.varint());
   if (saved.deliveries > 0) {
-    saved.uncounted = static_cast<uint32_t>(in.varint());
+    const uint64_t uncounted = in.varint();
+    saved.uncounted = static_cast<uint32_t>(uncounted >> 1);
+    saved.suspect = (uncounted & 1) != 0;
     saved.due_ms = in.varint();
     saved.first_delivery_ms = in.varint();
   }

@@ -10,8 +10,8 @@ namespace millrace::engine {
 // A deadline from a damaged file must not overflow the wait.
 constexpr uint64_t kSleepMsMax = 3'600'000;
 
-void Timer::start() {
-  thread_ = std::thread([this] { run(); });
+Status Timer::start() {
+  return thread_.start([this] { run(); });
 }
 
 void Timer::stop() {
@@ -20,7 +20,7 @@ void Timer::stop() {
     stopping_ = true;
   }
   changed_.notify_one();
-  if (thread_.joinable()) thread_.join();
+  thread_.join();
 }
 
 void Timer::schedule(uint32_t queue, uint64_t at_ms) {

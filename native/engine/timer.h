@@ -8,9 +8,10 @@
 #include <map>
 #include <mutex>
 #include <set>
-#include <thread>
 #include <unordered_map>
 #include <utility>
+
+#include "os/thread.h"
 
 namespace millrace::engine {
 
@@ -22,7 +23,8 @@ class Timer {
   // (monotonic ms, kNever for none).
   explicit Timer(std::function<uint64_t(uint32_t)> fire) : fire_(std::move(fire)) {}
   ~Timer() { stop(); }
-  void start();
+  // kLimit when the system has no thread to give.
+  Status start();
   // Joins. No callback runs after this returned. Not from the callback.
   void stop();
   // Any thread: fire for `queue` no later than `at_ms`. An earlier deadline that is already set stays.
@@ -37,7 +39,7 @@ class Timer {
   bool stopping_ = false;                              // guarded by mutex_
   std::set<std::pair<uint64_t, uint32_t>> deadlines_;  // guarded by mutex_: (at, queue), one entry a queue
   std::unordered_map<uint32_t, uint64_t> by_queue_;    // guarded by mutex_: the queue's entry in deadlines_
-  std::thread thread_;
+  os::Thread thread_;
 };
 
 }  // namespace millrace::engine

@@ -60,6 +60,15 @@ uint32_t Leases::anyOf(ConsumerId consumer) const {
   return slot == found->second.ring ? kNone : slot;
 }
 
+size_t Leases::countOf(ConsumerId consumer) const {
+  const auto found = holders_.find(consumer);
+  if (found == holders_.end()) return 0;
+  size_t count = 0;
+  for (uint32_t slot = slab_[found->second.ring].next; slot != found->second.ring; slot = slab_[slot].next)
+    ++count;
+  return count;
+}
+
 void Leases::drop(ConsumerId consumer) {
   const auto found = holders_.find(consumer);
   if (found == holders_.end()) return;

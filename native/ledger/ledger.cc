@@ -34,12 +34,15 @@ size_t Ledger::take(ConsumerId consumer, const Now& now, size_t max_messages, ui
     for (uint64_t bits = run.bits; bits != 0 && taken < max_messages; bits &= bits - 1) {
       const Place at{run.chunk, static_cast<uint32_t>(std::countr_zero(bits))};
       const Entry& entry = at.entry();
-      more = entry.bytes() <= max_bytes && state.deliver(at, *holder, now);
+      const bool alone = entry.suspect();
+      more = !(alone && taken > 0) && entry.bytes() <= max_bytes && state.deliver(at, *holder, now);
       if (!more) break;
       max_bytes -= entry.bytes();
       handed_out |= at.bit();
       ++taken;
       out.push_back({at.seq(), entry.ref(), entry.bytes(), entry.deliveries()});
+      more = !alone;
+      if (alone) break;
     }
     // Once a run, not once a message: the lists of chunks change at most once.
     state.ready.remove(*run.chunk, handed_out);
@@ -53,6 +56,8 @@ uint64_t Ledger::neededBytes() const {
   if (run.chunk == nullptr) return 0;
   return run.chunk->entries[static_cast<size_t>(std::countr_zero(run.bits))].bytes();
 }
+
+size_t Ledger::leasesOf(ConsumerId consumer) const { return state_->leases.countOf(consumer); }
 
 void Ledger::untake(ConsumerId consumer, const std::vector<Delivery>& deliveries) {
   State& state = *state_;

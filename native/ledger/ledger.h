@@ -17,6 +17,9 @@
 //     a message is dead when deliveries - uncounted reaches max_deliveries and the last one failed.
 //  G5 SETTLING and DYING messages are still saved as live: they leave with forget(), after their record is
 //  durable.
+//  G6 A message that a process had in flight when it crashed is suspect until its next delivery: it is handed
+//  out alone, so that a second crash is counted against what was being handled, not against what had only
+//  been taken ahead with it.
 #pragma once
 
 #include <cstdint>
@@ -80,6 +83,7 @@ struct Saved {
   uint32_t uncounted;
   uint64_t due_ms;
   uint64_t first_delivery_ms;
+  bool suspect;  // in flight, or suspect already (G6)
 };
 
 struct Range {
@@ -128,12 +132,13 @@ class Ledger {
   // already here stays as it is, so replaying its record is harmless.
   void enqueue(Seq seq, Ref ref, uint32_t bytes);
 
-  // Hands out up to max_messages whose bytes sum to at most max_bytes, in order, appending to `out`. The
-  // first one is handed out only if it fits too: then `out` stays as it was and neededBytes() tells what it
-  // needs.
+  // Hands out up to max_messages whose bytes sum to at most max_bytes, in order, appending to `out`; a
+  // suspect one alone (G6). The first one is handed out only if it fits too: then `out` stays as it was and
+  // neededBytes() tells what it needs.
   size_t take(ConsumerId consumer, const Now& now, size_t max_messages, uint64_t max_bytes,
               std::vector<Delivery>& out);
-  uint64_t neededBytes() const;  // of the message that would go out next, 0 when none is ready
+  uint64_t neededBytes() const;                // of the message that would go out next, 0 when none is ready
+  size_t leasesOf(ConsumerId consumer) const;  // O(those)
 
   // Undoes the newest take of these deliveries as if it had not happened (the journal refused it).
   void untake(ConsumerId consumer, const std::vector<Delivery>& deliveries);

@@ -51,9 +51,11 @@ class Entry {
   // Has a line in the history.
   bool remembered() const { return remembered_ != 0; }
   void setRemembered() { remembered_ = 1; }
-  // Meaningful in flight only.
+  // In flight: the slot of its lease. Otherwise 1 if the message is suspect (ledger.h, G6), else 0.
   uint32_t lease() const { return lease_; }
   void setLease(uint32_t slot) { lease_ = slot & 0xFFF'FFFFu; }
+  bool suspect() const { return lease_ != 0; }
+  void setSuspect(bool suspect) { lease_ = suspect ? 1 : 0; }
 
  private:
   uint64_t ref_ : 48;

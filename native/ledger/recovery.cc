@@ -27,8 +27,9 @@ Seq Ledger::save(Seq from, size_t max_entries, std::vector<Saved>& out) const {
       if (saved == max_entries) return at.seq();
       const Entry& entry = at.entry();
       const uint64_t due_ms = entry.state() == MessageState::kDelayed ? state.schedule.dueOf(at.seq()) : 0;
+      const bool suspect = entry.state() == MessageState::kInFlight || (isWaiting(at) && entry.suspect());
       out.push_back({at.seq(), entry.ref(), entry.bytes(), entry.deliveries(), state.uncounted(at), due_ms,
-                     state.firstDeliveryMs(at)});
+                     state.firstDeliveryMs(at), suspect});
       ++saved;
     }
   }
@@ -45,6 +46,7 @@ void Ledger::restore(const Saved& saved) {
   if (saved.uncounted != 0 || saved.first_delivery_ms != 0) {
     state.remember(at) = {saved.first_delivery_ms, std::min(saved.uncounted, deliveries)};
   }
+  at.entry().setSuspect(saved.suspect && deliveries > 0);
   state.enterWaiting(at, saved.due_ms);
 }
 
@@ -63,6 +65,7 @@ void Ledger::replayDelivered(Seq first, uint32_t count, uint32_t delivery_count)
       // Its delay, if it had one, was over by then.
       state.leave(at);
       at.entry().setDeliveries(deliveries);
+      at.entry().setSuspect(true);
       state.enterReady(at);
     }
   }
@@ -75,6 +78,7 @@ void Ledger::replayReturned(const Returned& returned) {
   if (!at || !isWaiting(at) || at.entry().deliveries() > deliveries) return;
   state.leave(at);
   at.entry().setDeliveries(deliveries);
+  at.entry().setSuspect(false);
   state.remember(at) = {returned.first_delivery_ms, std::min(returned.uncounted, deliveries)};
   state.enterWaiting(at, returned.due_ms);
 }

@@ -16,6 +16,7 @@ void Ledger::State::leave(Place at) {
       break;
     case MessageState::kInFlight:
       leases.close(at.entry().lease());
+      at.entry().setSuspect(false);
       --counts.in_flight;
       break;
     case MessageState::kSettling:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/shared_atomic.h"
@@ -47,8 +48,8 @@ Committer::Committer(Tools tools, const Position& tail, uint64_t bytes_since_che
       segment_(tools_.pool.active()),
       gap_ns_(kLookNsMax) {}
 
-void Committer::start() {
-  thread_ = std::thread([this] { run(); });
+Status Committer::start() {
+  return thread_.start([this] { run(); });
 }
 
 void Committer::join(Stop how) {

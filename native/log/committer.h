@@ -13,12 +13,12 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
-#include <thread>
 
 #include "log/failure.h"
 #include "log/journal.h"
 #include "log/segment_pool.h"
 #include "log/stage.h"
+#include "os/thread.h"
 
 namespace millrace::log {
 
@@ -56,7 +56,7 @@ class Committer {
 
   Committer(Tools tools, const Position& tail, uint64_t bytes_since_checkpoint);
 
-  void start();
+  Status start();
   // After the stage was closed: commits what is staged, ends and joins the thread.
   void finish();
   // Ends and joins the thread as it is: what is staged is lost, as in a crash.
@@ -93,7 +93,7 @@ class Committer {
 
   Tools tools_;
   Parking parking_;
-  std::thread thread_;
+  os::Thread thread_;
   std::atomic<Stop> stop_{Stop::kNo};
   std::atomic<uint64_t> committed_{0};
   std::atomic<uint64_t> synced_through_;

@@ -24,8 +24,8 @@ Janitor::Janitor(Tools tools, Checkpointer checkpointer, const Position& tail, u
       unsynced_sequence_(tail.segment_sequence),
       checkpointed_through_(checkpointed_through) {}
 
-void Janitor::start() {
-  thread_ = std::thread([this] { run(); });
+Status Janitor::start() {
+  return thread_.start([this] { run(); });
 }
 
 void Janitor::wake() {

@@ -9,11 +9,11 @@
 
 #include <condition_variable>
 #include <mutex>
-#include <thread>
 
 #include "log/checkpoint.h"
 #include "log/committer.h"
 #include "log/reclaim.h"
+#include "os/thread.h"
 
 namespace millrace::log {
 
@@ -34,7 +34,7 @@ class Janitor {
 
   Janitor(Tools tools, Checkpointer checkpointer, const Position& tail, uint64_t checkpointed_through);
 
-  void start();
+  Status start();
   // Any thread: look whether there is something to do.
   void wake();
   void requestCheckpoint();
@@ -68,7 +68,7 @@ class Janitor {
   Tools tools_;
   Checkpointer checkpointer_;
   Reclaimer reclaimer_;
-  std::thread thread_;
+  os::Thread thread_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

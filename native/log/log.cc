@@ -41,9 +41,9 @@ class StoreLog final : public Log {
 
   void setPrepared(uint32_t count) { stage_.addPrepared(count); }
 
-  void start() override {
-    committer_.start();
-    janitor_.start();
+  Status start() override {
+    MILLRACE_RETURN_IF_ERROR(committer_.start());
+    return janitor_.start();
   }
 
   uint64_t committedThrough() const override { return committer_.committedThrough(); }

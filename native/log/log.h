@@ -121,9 +121,9 @@ class Log {
                                            Listener& listener, RecoverySink& sink, RecoveryReport& report);
   virtual ~Log() = default;
 
-  // Starts the committer and the janitor. Between open() and start() the owner calls retain() for what is
-  // live.
-  virtual void start() = 0;
+  // Starts the committer and the janitor; kLimit when the system has no thread to give (then it can only be
+  // closed). Between open() and start() the owner calls retain() for what is live.
+  virtual Status start() = 0;
 
   // Holds the stage's mutex. Keep it short: reserve, fill, leave.
   class Lock {

@@ -19,7 +19,9 @@ export interface NativeQueueSettings {
 
 export interface NativeLimits {
   messageBytes: number;
+  /** Of a durable queue: what the log takes as one commit. */
   batchBytes: number;
+  memoryBatchBytes: number;
   durability: "memory" | "process" | "sync";
 }
 
@@ -41,6 +43,7 @@ export interface NativeSession {
   openConsumer(queue: number, started: Float64Array): number;
   stopConsumer(consumer: number): void;
   closeConsumer(consumer: number): void;
+  leases(consumer: number): number;
   receive(consumer: number, inbox: Uint8Array, offset: number, max: number, report: Float64Array): number;
   peek(queue: number, inbox: Uint8Array, max: number, report: Float64Array): number;
   damage(): Error;

@@ -44,7 +44,8 @@ export class Inbox {
 
   /**
    * Takes up to `max` messages for `consumer` and calls `place` for each. Returns their number; 0: the consumer is
-   * woken when it should look again. `damaged` is called with the error if some could not be read.
+   * woken when it should look again. `damaged` is called for a message that cannot be read; it is leased to the
+   * consumer, but none of the `max`.
    */
   receive(consumer: number, max: number, place: Place, damaged: (error: Error) => void): number {
     if (this.#slab.buffer.length - this.#used < ROOM_BYTES_MIN) this.#renew(SLAB_BYTES);
@@ -55,15 +56,17 @@ export class Inbox {
         this.#renew(Math.max(SLAB_BYTES, this.#report[1] as number));
         count = this.#native.receive(consumer, this.#slab.buffer, this.#used, max, this.#report);
       }
-      const damage = this.#report[2] === 1;
+      if (this.#report[2] === 1) {
+        // Nothing wakes this consumer for the sound messages behind a damaged one.
+        damaged(this.#native.damage());
+        continue;
+      }
       this.#walk(count, place);
-      if (damage) damaged(this.#native.damage());
-      // When all of them were damaged, nothing wakes this consumer for the sound ones behind.
-      if (count > 0 || !damage) return count;
+      return count;
     }
   }
 
-  /** Copies up to `max` of the next messages without taking them. */
+  /** Copies up to `max` of the next messages without taking them: the first, and what fits into 64 MiB with it. */
   peek(queue: number, max: number, place: Place): void {
     this.#renew(SLAB_BYTES);
     let count = this.#native.peek(queue, this.#slab.buffer, max, this.#report);
@@ -87,7 +90,7 @@ export class Inbox {
   }
 
   #renew(bytes: number): void {
-    this.#slab = new Slab((bytes + 7) & -8);
+    this.#slab = new Slab(Math.ceil(bytes / 8) * 8);
     this.#used = 0;
   }
 }

@@ -4,6 +4,7 @@
  */
 import { type ErrorCode, errorOf, MillraceError } from "../errors.js";
 import { binding } from "./binding.js";
+import { Line, type WaitingBatch } from "./line.js";
 import { RecordBuffer } from "./record-buffer.js";
 import type { Confirmation, Session } from "./session.js";
 
@@ -19,6 +20,8 @@ export interface Sending {
 }
 
 const OUTBOX_BYTES = 256 << 10;
+/** A buffer that a burst made larger than this is given back. */
+const OUTBOX_KEPT_BYTES_MAX = 4 << 20;
 /** Bytes that may wait for room in one thread before further sends are refused with QUEUE_FULL. */
 const UNSENT_BYTES_MAX = 256 << 20;
 /** Messages that wait for one full queue and are tried again at once; doubled while all of them find room. */
@@ -47,56 +50,6 @@ class Group implements Confirmation {
 
   fail(error: Error): void {
     for (const member of this.members) member.fail(error);
-  }
-}
-
-interface Blocked {
-  readonly record: Uint8Array;
-  readonly sending: Sending;
-}
-
-/** What waits for room in one full queue, first come first served. */
-class Line {
-  #waiting: Blocked[] = [];
-  #first = 0;
-  #tried = 0;
-
-  get empty(): boolean {
-    return this.#first === this.#waiting.length;
-  }
-
-  /** True while messages from its front are on their way for another try; they still count as waiting. */
-  get trying(): boolean {
-    return this.#tried > 0;
-  }
-
-  push(blocked: Blocked): void {
-    this.#waiting.push(blocked);
-  }
-
-  /** Begins another try for up to `count` messages. */
-  try(count: number): Blocked[] {
-    const tried = this.#waiting.slice(this.#first, this.#first + count);
-    this.#tried = tried.length;
-    return tried;
-  }
-
-  /** The first one that is being tried waits no longer. Returns the bytes of its record. */
-  shift(): number {
-    const { record } = this.#waiting[this.#first++] as Blocked;
-    this.#tried--;
-    return record.length;
-  }
-
-  /** The try is over: those that were not taken go on waiting, at the front. */
-  endTry(): void {
-    this.#tried = 0;
-    this.#waiting.splice(0, this.#first);
-    this.#first = 0;
-  }
-
-  rest(): Blocked[] {
-    return this.#waiting.slice(this.#first);
   }
 }
 
@@ -130,6 +83,8 @@ export class Outbox {
   /** By queue. While a queue has a line, all of its messages are in it: none overtakes another. */
   readonly #lines = new Map<number, Line>();
   #lineBytes = 0;
+  /** How many messages and batches have left a line. */
+  #left = 0;
 
   constructor(session: Session) {
     this.#session = session;
@@ -154,18 +109,19 @@ export class Outbox {
   add(headers: Uint8Array | undefined, body: Uint8Array | string, sending: Sending): void {
     if (this.#session.ended !== undefined) throw this.#session.ended;
     const records = this.#records;
-    if (this.#lineBytes + (this.#stalled ? records.used : 0) > UNSENT_BYTES_MAX) {
-      throw new MillraceError("QUEUE_FULL", "too many bytes wait for room in this thread");
-    }
+    this.#checkUnsent();
     if (records.used > OUTBOX_BYTES / 2 && !this.#stalled) this.flush();
     const start = records.used;
     records.append(sending.queue, headers, body, this.#session.limits.messageBytes);
-    if (this.#lines.size > 0 && this.#lines.has(sending.queue)) {
-      const record = records.buffer.subarray(start, records.used);
-      records.used = start;
-      if (!sending.blocks) throw refusal(-QUEUE_FULL);
-      this.#wait(record, sending);
-      return;
+    if (this.#lines.size > 0) {
+      const line = this.#lines.get(sending.queue);
+      if (line !== undefined) {
+        const record = records.buffer.subarray(start, records.used);
+        records.used = start;
+        if (!sending.blocks && line.full) throw refusal(-QUEUE_FULL);
+        this.#wait(line, record, sending);
+        return;
+      }
     }
     this.#sendings.push(sending);
     if (!this.#scheduled) {
@@ -174,13 +130,28 @@ export class Outbox {
     }
   }
 
+  /** Puts a batch that found no room in the line of its queue, behind what of this thread is before it. */
+  addBatch(queue: number, batch: WaitingBatch, blocks: boolean): void {
+    this.#checkUnsent();
+    let line = this.#lines.get(queue);
+    if (!blocks && line?.full) throw refusal(-QUEUE_FULL);
+    if (line === undefined) {
+      line = this.#openLine(queue);
+      this.#keepFrom(0, this.#records.starts());
+    }
+    this.#lineBytes += line.push(batch);
+  }
+
   /** Tries again what waits for room: a few of each line, and more while all of these are taken. */
   retry(): void {
-    for (let atOnce = RETRIED_AT_ONCE_MIN; ; atOnce *= 2) {
-      let waiting = this.#tryLines(atOnce);
+    if (this.#stalled) this.flush();
+    for (let atOnce = RETRIED_AT_ONCE_MIN; !this.#stalled && this.#session.ended === undefined; atOnce *= 2) {
+      const before = this.#left;
+      this.#tryBatches();
+      this.#tryLines(atOnce);
       this.flush();
-      waiting = waiting && this.#endTries();
-      if (!waiting || this.#stalled || this.#session.ended !== undefined) return;
+      const refused = this.#endTries();
+      if (refused || this.#left === before || this.#lines.size === 0) return;
     }
   }
 
@@ -200,14 +171,14 @@ export class Outbox {
       consumed = this.#session.native.send(records.buffer, records.used, results, sendings.length, false);
     } catch (error) {
       this.#sendings = [];
-      records.used = 0;
+      records.clear(OUTBOX_KEPT_BYTES_MAX);
       for (const sending of sendings) this.#leaveLine(sending);
       for (const sending of sendings) sending.fail(error as Error);
       return;
     }
     if (this.#lines.size === 0 && allAccepted(results, consumed, sendings.length)) {
       this.#sendings = [];
-      records.used = 0;
+      records.clear(OUTBOX_KEPT_BYTES_MAX);
       this.#stalled = false;
       for (let i = 0; i < consumed; i++) sendings[i]?.accepted(results[i] as number);
       this.#confirmWhenCommitted(sendings, results[consumed] as number);
@@ -220,14 +191,13 @@ export class Outbox {
   end(error: Error): void {
     const failed = this.#sendings;
     this.#sendings = [];
-    this.#records.used = 0;
-    for (const line of this.#lines.values()) {
-      for (const { sending } of line.rest()) failed.push(sending);
-    }
+    this.#records.clear(0);
+    const lines = [...this.#lines.values()];
     this.#lines.clear();
     this.#lineBytes = 0;
     this.#stalled = false;
     for (const sending of failed) sending.fail(error);
+    for (const line of lines) line.fail(error);
   }
 
   readonly #flushScheduled = (): void => {
@@ -281,50 +251,77 @@ export class Outbox {
         kept.copyWithin(records.used, start, end);
         records.used += end - start;
         this.#sendings.push(sending);
-      } else if (!sending.blocks) {
+      } else if (!sending.blocks && line.full) {
         sending.fail(refusal(-QUEUE_FULL));
       } else if (!line.trying) {
-        this.#wait(kept.subarray(start, end), sending);
+        this.#wait(line, kept.subarray(start, end), sending);
       }
     }
   }
 
   /** The queue of this record is full. One that is being tried is in its line already. */
   #joinLine(sending: Sending, start: number, end: number): void {
-    if (this.#lines.get(sending.queue)?.trying) return;
-    this.#wait(this.#records.buffer.subarray(start, end), sending);
+    const line = this.#lines.get(sending.queue) ?? this.#openLine(sending.queue);
+    line.full = true;
+    if (!line.trying) this.#wait(line, this.#records.buffer.subarray(start, end), sending);
   }
 
   #leaveLine(sending: Sending): void {
     if (this.#lines.size === 0) return;
     const line = this.#lines.get(sending.queue);
-    if (line?.trying) this.#lineBytes -= line.shift();
+    if (line?.trying) this.#shift(line);
   }
 
-  #wait(record: Uint8Array, sending: Sending): void {
-    let line = this.#lines.get(sending.queue);
-    if (line === undefined) {
-      line = new Line();
-      this.#lines.set(sending.queue, line);
-      // Whoever waits keeps the loop alive.
-      void this.#session.room();
+  #shift(line: Line): void {
+    this.#lineBytes -= line.shift();
+    this.#left++;
+  }
+
+  #openLine(queue: number): Line {
+    const line = new Line();
+    this.#lines.set(queue, line);
+    // Whoever waits keeps the loop alive.
+    void this.#session.room();
+    return line;
+  }
+
+  #wait(line: Line, record: Uint8Array, sending: Sending): void {
+    this.#lineBytes += line.push({ record: Uint8Array.prototype.slice.call(record), sending });
+  }
+
+  #checkUnsent(): void {
+    if (this.#lineBytes + (this.#stalled ? this.#records.used : 0) <= UNSENT_BYTES_MAX) return;
+    throw new MillraceError("QUEUE_FULL", "too many bytes wait for room in this thread");
+  }
+
+  /** Sends the batches that are next in their line, as far as there is room. */
+  #tryBatches(): void {
+    for (const line of this.#lines.values()) {
+      for (let batch = line.batch; batch !== undefined; batch = line.batch) {
+        try {
+          const outcome = batch.attempt();
+          if (outcome === "full") line.full = true;
+          if (outcome !== "sent") break;
+          this.#shift(line);
+        } catch (error) {
+          this.#shift(line);
+          batch.fail(error as Error);
+        }
+      }
     }
-    line.push({ record: Uint8Array.prototype.slice.call(record), sending });
-    this.#lineBytes += record.length;
   }
 
-  /** Puts the front of each line, up to `count` messages, behind what is already here. False: there are no lines. */
-  #tryLines(count: number): boolean {
+  /** Puts the front of each line, up to `count` messages, behind what is already here. */
+  #tryLines(count: number): void {
     for (const line of this.#lines.values()) {
       for (const { record, sending } of line.try(count)) {
         this.#records.appendRecord(record);
         this.#sendings.push(sending);
       }
     }
-    return this.#lines.size > 0;
   }
 
-  /** True: everything that was tried was taken, and there is more. */
+  /** True: something that was tried was not taken. */
   #endTries(): boolean {
     let refused = false;
     for (const [queue, line] of this.#lines) {
@@ -332,6 +329,6 @@ export class Outbox {
       line.endTry();
       if (line.empty) this.#lines.delete(queue);
     }
-    return !refused && this.#lines.size > 0;
+    return refused;
   }
 }

@@ -18,13 +18,14 @@ const {
 
 /** Records written one behind the other. */
 export class RecordBuffer {
-  buffer: Buffer;
+  buffer!: Buffer;
   used = 0;
-  #words: Int32Array;
+  readonly #initialBytes: number;
+  #words!: Int32Array;
 
   constructor(bytes: number) {
-    this.buffer = Buffer.from(new ArrayBuffer(bytes));
-    this.#words = new Int32Array(this.buffer.buffer, 0, bytes >> 2);
+    this.#initialBytes = bytes;
+    this.#allocate(bytes);
   }
 
   /** Writes a message record at the end, growing if needed. Its native fields are filled in by the engine. */
@@ -72,6 +73,12 @@ export class RecordBuffer {
     this.used = next;
   }
 
+  /** Forgets the records, and gives the memory back if it has become more than `kept` bytes. */
+  clear(kept: number): void {
+    this.used = 0;
+    if (this.buffer.length > Math.max(kept, this.#initialBytes)) this.#allocate(this.#initialBytes);
+  }
+
   /** Where each record begins, and where the last one ends. */
   starts(): number[] {
     const starts = [0];
@@ -87,9 +94,13 @@ export class RecordBuffer {
 
   #reserve(bytes: number): void {
     if (bytes <= this.buffer.length) return;
-    const grown = Buffer.from(new ArrayBuffer(Math.max(this.buffer.length * 2, (bytes + 7) & -8)));
-    grown.set(this.buffer.subarray(0, this.used));
-    this.buffer = grown;
-    this.#words = new Int32Array(grown.buffer, 0, grown.length >> 2);
+    const { buffer, used } = this;
+    this.#allocate(Math.max(buffer.length * 2, Math.ceil(bytes / 8) * 8));
+    this.buffer.set(buffer.subarray(0, used));
+  }
+
+  #allocate(bytes: number): void {
+    this.buffer = Buffer.from(new ArrayBuffer(bytes));
+    this.#words = new Int32Array(this.buffer.buffer, 0, bytes >> 2);
   }
 }

@@ -13,6 +13,7 @@ import {
   type NativeSession,
   onWake,
 } from "./binding.js";
+import { Burials } from "./burials.js";
 import { Inbox } from "./inbox.js";
 import { Outbox } from "./outbox.js";
 import { Patience } from "./watch.js";
@@ -65,6 +66,7 @@ export class Session {
   #firstWaiting = 0;
   readonly #receivers = new Map<number, () => void>();
   #roomWaiters: Array<() => void> = [];
+  readonly #burials: Burials;
   readonly #closeListeners = new Set<(error: Error) => void>();
   readonly #stopListening: () => void;
   #release: (() => void) | undefined;
@@ -77,6 +79,7 @@ export class Session {
     this.limits = native.limits();
     this.outbox = new Outbox(this);
     this.inbox = new Inbox(native);
+    this.#burials = new Burials((queue, seq) => native.burial(queue, seq));
     this.#stopListening = onWake(() => this.poll());
   }
 
@@ -117,6 +120,12 @@ export class Session {
     return new Promise((resolve, reject) => this.wait({ unit, promises: 1, confirm: resolve, fail: reject }));
   }
 
+  /** Resolves when this message, which is dead and waits for room in its dead-letter queue, has moved there for good. */
+  async buried(queue: number, seq: number): Promise<void> {
+    if (this.#ended !== undefined) throw this.#ended;
+    await this.committed(await this.#burials.add(queue, seq));
+  }
+
   /** Resolves when a send that found no room is worth another try. */
   room(): Promise<void> {
     return new Promise((resolve) => {
@@ -128,18 +137,18 @@ export class Session {
 
   /** Waits, for at most `timeout` ms, until what was sent and settled here is confirmed. */
   async drain(timeout: number): Promise<void> {
-    const deadline = Date.now() + timeout;
+    const deadline = performance.now() + timeout;
     this.outbox.flush();
-    while (this.outbox.unstaged && this.#ended === undefined && Date.now() < deadline) {
+    while (this.outbox.unstaged && this.#ended === undefined && performance.now() < deadline) {
       const late = new AbortController();
-      await Promise.race([this.room(), sleep(deadline - Date.now(), late.signal)]);
+      await Promise.race([this.room(), sleep(deadline - performance.now(), late.signal)]);
       late.abort();
     }
     const last = this.#waiting.at(-1);
     if (last === undefined) return;
     const late = new AbortController();
     const confirmed = this.committed(last.unit).catch(() => {});
-    await Promise.race([confirmed, sleep(Math.max(0, deadline - Date.now()), late.signal)]);
+    await Promise.race([confirmed, sleep(Math.max(0, deadline - performance.now()), late.signal)]);
     late.abort();
   }
 
@@ -195,6 +204,7 @@ export class Session {
     this.#firstWaiting = 0;
     for (const confirmation of waiting) confirmation.fail(error);
     this.outbox.end(error);
+    this.#burials.end(error);
     this.#tellRoom();
     for (const listener of [...this.#closeListeners]) listener(error);
     this.#unhold();

@@ -17,7 +17,7 @@ import {
   readConsumeOptions,
 } from "../consumer.js";
 import type { BrokerHandle } from "../engine/binding.js";
-import { invalidArgument, MillraceError, outOfRange } from "../errors.js";
+import { errorOf, invalidArgument, MillraceError, outOfRange } from "../errors.js";
 import type { Message } from "../message.js";
 import { integer, readOptions } from "../options.js";
 import type { FromWorker, ToWorker, WorkerTask } from "./protocol.js";
@@ -35,6 +35,16 @@ export interface PoolOptions {
   resourceLimits?: ResourceLimits;
   /** Called when a thread died (it is replaced) and with errors of its consumer. Default: ignored. */
   onError?: (error: Error) => void;
+}
+
+/** What a pool needs of its queue and its broker. */
+export interface PoolHost {
+  readonly handle: BrokerHandle;
+  readonly queue: string;
+  readonly codec: CodecName;
+  /** `listener` is called once, when the broker ends for this thread. */
+  onEnd(listener: (error: Error) => void): () => void;
+  remove(closable: Closable): void;
 }
 
 /** What an agent gets beside the message. `B` is the broker, attached in the agent's thread. */
@@ -95,28 +105,28 @@ export class WorkerPool implements Closable, AsyncDisposable {
   readonly threads: number;
   /** Resolves when every thread takes messages; rejects with `POOL_FAILED` if none can be started. */
   readonly ready: Promise<void>;
+  /**
+   * Resolves when the pool has closed, whoever closed it; rejects when it ended by a failure: `POOL_FAILED` (its threads
+   * cannot be started), `STORE_FAILED`.
+   */
+  readonly closed: Promise<void>;
   readonly #piscina: Piscina;
   readonly #task: Omit<WorkerTask, "port">;
   readonly #onError: (error: Error) => void;
   readonly #onClosed: () => void;
+  readonly #stopListening: () => void;
   readonly #running = new Set<Thread>();
   #restarts = 0;
   #failedStarts = 0;
   #starting: number;
   #becomeReady: () => void = () => {};
   #refuse: (error: Error) => void = () => {};
+  #becomeClosed: () => void = () => {};
   #closing: Promise<void> | undefined;
-  #failed = false;
+  #failure: Error | undefined;
 
   /** @internal Use `queue.consumeInWorkers()`. */
-  constructor(
-    handle: BrokerHandle,
-    queue: string,
-    codec: CodecName,
-    module: unknown,
-    options: PoolOptions | undefined,
-    onClosed: (pool: WorkerPool) => void,
-  ) {
+  constructor(host: PoolHost, module: unknown, options: PoolOptions | undefined) {
     const known = ["threads", "concurrency", "prefetch", "data", "resourceLimits", "onError"] as const;
     const given = readOptions(options, known, "pool options");
     const { threads, data, resourceLimits, ...rest } = given;
@@ -124,6 +134,7 @@ export class WorkerPool implements Closable, AsyncDisposable {
     this.threads =
       threads === undefined ? availableParallelism() : integer(threads, "threads", 1, THREADS_MAX);
     const limits = readResourceLimits(resourceLimits);
+    const { handle, queue, codec } = host;
     this.#task = {
       handle,
       queue,
@@ -134,13 +145,17 @@ export class WorkerPool implements Closable, AsyncDisposable {
       data: cloned(data),
     };
     this.#onError = onError;
-    this.#onClosed = () => onClosed(this);
+    this.#onClosed = () => host.remove(this);
     this.#starting = this.threads;
     this.ready = new Promise((resolve, reject) => {
       this.#becomeReady = resolve;
       this.#refuse = reject;
     });
     this.ready.catch(() => {});
+    this.closed = new Promise((resolve, reject) => {
+      this.#becomeClosed = () => (this.#failure === undefined ? resolve() : reject(this.#failure));
+    });
+    this.closed.catch(() => {});
     this.#piscina = new Piscina({
       filename: fileURLToPath(new URL("./worker.js", import.meta.url)),
       name: "run",
@@ -154,6 +169,11 @@ export class WorkerPool implements Closable, AsyncDisposable {
       resourceLimits: limits,
     });
     this.#piscina.on("error", (error: Error) => this.#onError(error));
+    this.#stopListening = host.onEnd((error) => {
+      if (this.#closing !== undefined) return;
+      if (error instanceof MillraceError && error.code === "CLOSED") void this.close({ timeout: 0 });
+      else this.#fail(error);
+    });
     for (let i = 0; i < this.threads; i++) this.#start(true);
   }
 
@@ -172,7 +192,7 @@ export class WorkerPool implements Closable, AsyncDisposable {
     };
     port1.on("message", (message: FromWorker) => {
       if (message.type === "ready") started();
-      else this.#onError(new MillraceError("POOL_FAILED", message.message));
+      else this.#onError(errorOf(message.code ?? "POOL_FAILED", message.message));
     });
     const run = this.#piscina.run({ ...this.#task, port: port2 }, { transferList: [port2] }) as Promise<void>;
     const thread: Thread = {
@@ -189,15 +209,13 @@ export class WorkerPool implements Closable, AsyncDisposable {
   #ended(thread: Thread, error: Error | undefined, starting: boolean, first: boolean): void {
     thread.port.close();
     this.#running.delete(thread);
-    if (this.#closing !== undefined || this.#failed) return;
+    if (this.#closing !== undefined) return;
     const cause = error ?? new MillraceError("POOL_FAILED", "a worker thread stopped taking messages");
     this.#onError(new MillraceError("POOL_FAILED", `a worker thread ended: ${cause.message}`, { cause }));
     if (starting && ++this.#failedStarts >= FAILED_STARTS_MAX) {
-      this.#failed = true;
-      this.#refuse(
+      this.#fail(
         new MillraceError("POOL_FAILED", `the agent cannot be started: ${cause.message}`, { cause }),
       );
-      void this.close({ timeout: 0 });
       return;
     }
     this.#restarts++;
@@ -206,6 +224,13 @@ export class WorkerPool implements Closable, AsyncDisposable {
     setTimeout(() => {
       if (this.#closing === undefined) this.#start(first && starting);
     }, wait);
+  }
+
+  #fail(failure: Error): void {
+    this.#failure = failure;
+    this.#refuse(failure);
+    this.#onError(failure);
+    void this.close({ timeout: 0 });
   }
 
   /**
@@ -219,6 +244,7 @@ export class WorkerPool implements Closable, AsyncDisposable {
   }
 
   async #shut(timeout: number): Promise<void> {
+    this.#stopListening();
     this.#refuse(new MillraceError("CLOSED", "the pool was closed"));
     const message: ToWorker = { type: "close", timeout };
     const threads = [...this.#running];
@@ -230,8 +256,12 @@ export class WorkerPool implements Closable, AsyncDisposable {
     });
     await Promise.race([Promise.all(threads.map((thread) => thread.done)), late]);
     clearTimeout(timer);
-    await this.#piscina.destroy();
-    this.#onClosed();
+    try {
+      await this.#piscina.destroy();
+    } finally {
+      this.#onClosed();
+      this.#becomeClosed();
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -39,7 +39,8 @@ export async function run(task: WorkerTask): Promise<void> {
     },
   );
   say({ type: "ready" });
-  const timeout = await closing;
+  // The agent may close the broker of its thread, or the store fails: then this task ends, and the pool hears of it.
+  const timeout = await Promise.race([closing, consumer.closed.then(() => 0)]);
   await consumer.close({ timeout });
   await broker.close({ timeout });
   port.close();

@@ -19,7 +19,7 @@ static auto fields(const Dead& d) {
   return std::tie(d.seq, d.ref, d.bytes, d.deliveries, d.first_delivery_ms, d.last_delivery_ms);
 }
 static auto fields(const Saved& s) {
-  return std::tie(s.seq, s.ref, s.bytes, s.deliveries, s.uncounted, s.due_ms, s.first_delivery_ms);
+  return std::tie(s.seq, s.ref, s.bytes, s.deliveries, s.uncounted, s.due_ms, s.first_delivery_ms, s.suspect);
 }
 static auto fields(const Counts& c) {
   return std::tie(c.ready, c.delayed, c.in_flight, c.settling, c.dying, c.bytes, c.redelivered);
@@ -337,6 +337,7 @@ class ModelRun {
       CHECK_EQ(now.bytes, m.bytes);
       CHECK_EQ(now.deliveries, m.deliveries);
       CHECK_EQ(now.uncounted, m.uncounted);
+      if (m.state == ReferenceMessage::kInFlight) CHECK(now.suspect);
       if (m.state == ReferenceMessage::kDelayed) CHECK_EQ(now.due_ms, m.due_ms);
       if (m.state == ReferenceMessage::kDelayed) CHECK(now.state == ReferenceMessage::kDelayed);
     }

@@ -15,6 +15,7 @@ void checkSame(const std::vector<Saved>& a, const std::vector<Saved>& b) {
     CHECK_EQ(a[i].uncounted, b[i].uncounted);
     CHECK_EQ(a[i].due_ms, b[i].due_ms);
     CHECK_EQ(a[i].first_delivery_ms, b[i].first_delivery_ms);
+    CHECK_EQ(a[i].suspect, b[i].suspect);
   }
 }
 
@@ -45,6 +46,7 @@ TEST(LedgerSavesEveryStateAsLive) {
     CHECK_EQ(one.due_ms, one.seq == 3 ? queue.now().wall_ms + 5000 : 0);
     // Of an acked message no more is kept than it needs.
     CHECK_EQ(one.first_delivery_ms, one.seq >= 2 && one.seq <= 6 ? first_ms : 0);
+    CHECK_EQ(one.suspect, one.seq == 6);
   }
 }
 
@@ -71,7 +73,9 @@ TEST(LedgerRestartKeepsWhatWasSaved) {
   CHECK_EQ(queue.counts().delayed, 1u);
   CHECK_EQ(queue.counts().ready, 8u);
   // What was delivered before goes first.
-  CHECK((queue.takeSeqs(1, 9) == Seqs{1, 2, 4, 5, 6, 7, 8, 9}));
+  CHECK((queue.takeSeqs(1, 9) == Seqs{1, 2, 4, 5}));
+  CHECK((queue.takeSeqs(1, 9) == Seqs{6}));  // in flight before: alone
+  CHECK((queue.takeSeqs(1, 9) == Seqs{7, 8, 9}));
   queue.passMs(5000);
   queue.tick();
   CHECK((queue.takeSeqs(1, 9) == Seqs{3}));
@@ -92,6 +96,43 @@ TEST(LedgerCrashDuringTheLastDeliveryCounts) {
   CHECK_EQ(dead[0].last_delivery_ms, 0u);
   CHECK_EQ(queue.counts().dying, 1u);
   CHECK_EQ(queue.counts().ready, 2u);
+}
+
+// One of many that were taken ahead kills the process each time: only that one uses up its deliveries.
+TEST(LedgerCrashesCountAgainstWhatWasHandledOnceItIsSuspect) {
+  QueueDriver queue({.max_deliveries = 3});
+  queue.send(5);
+  CHECK((queue.takeSeqs(1, 5) == Seqs{1, 2, 3, 4, 5}));
+  CHECK(queue.restart().empty());
+  CHECK((queue.takeSeqs(1, 5) == Seqs{1}));
+  CHECK(queue.restart().empty());
+  CHECK((queue.takeSeqs(1, 5) == Seqs{1}));
+  const auto dead = queue.restart();
+  CHECK_EQ(dead.size(), 1u);
+  CHECK_EQ(dead[0].seq, 1u);
+  std::vector<Delivery> alone;
+  for (Seq seq = 2; seq <= 5; ++seq) {
+    alone.push_back(queue.take(1, 5).at(0));
+    CHECK_EQ(alone.back().seq, seq);
+    CHECK_EQ(alone.back().delivery_count, 2u);
+  }
+  // Whatever ends a delivery without a crash ends the suspicion.
+  for (const Delivery& one : alone) queue.release(1, one);
+  CHECK((queue.takeSeqs(1, 5) == Seqs{2, 3, 4, 5}));
+}
+
+TEST(LedgerReplayedDeliveryMakesSuspectAndReturnClears) {
+  QueueDriver queue;
+  queue.send(4);
+  queue.ledger().replayDelivered(1, 3, 1);
+  queue.ledger().replayReturned({2, 1, 0, 0, 7});
+  for (const Saved& one : queue.saved()) CHECK_EQ(one.suspect, one.seq == 1 || one.seq == 3);
+  CHECK((queue.takeSeqs(1, 4) == Seqs{1}));
+  CHECK((queue.takeSeqs(1, 4) == Seqs{2}));  // 3 goes out alone
+  CHECK((queue.takeSeqs(1, 4) == Seqs{3}));
+  CHECK((queue.takeSeqs(1, 4) == Seqs{4}));
+  CHECK_EQ(queue.ledger().leasesOf(1), 4u);
+  CHECK_EQ(queue.ledger().leasesOf(2), 0u);
 }
 
 TEST(LedgerReplayedDeliveryRaisesCountsOfARange) {
@@ -116,11 +157,11 @@ TEST(LedgerReplaySurvivesAnyArgument) {
   queue.ledger().replayReturned({77, 1, 1, 1, 1});
   queue.ledger().replayReturned({1, 9, 9, 9, 9});  // in flight: not a replay's business
   queue.ledger().replayReturned({2, UINT32_MAX, UINT32_MAX, UINT64_MAX, 1});
-  queue.ledger().restore({0, 1, 1, 1, 1, 1, 1});
-  queue.ledger().restore({UINT64_MAX, 1, 1, 1, 1, 1, 1});
-  queue.ledger().restore({50, UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT64_MAX, UINT64_MAX});
-  queue.ledger().restore({50, 1, 1, 1, 1, 1, 1});
-  queue.ledger().restore({51, 1, 1, 2, 9, 0, 1});  // more uncounted than deliveries
+  queue.ledger().restore({0, 1, 1, 1, 1, 1, 1, true});
+  queue.ledger().restore({UINT64_MAX, 1, 1, 1, 1, 1, 1, true});
+  queue.ledger().restore({50, UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT64_MAX, UINT64_MAX, true});
+  queue.ledger().restore({50, 1, 1, 1, 1, 1, 1, false});
+  queue.ledger().restore({51, 1, 1, 2, 9, 0, 1, false});  // more uncounted than deliveries
   queue.check();
   const auto saved = queue.saved();
   CHECK_EQ(saved.size(), 5u);

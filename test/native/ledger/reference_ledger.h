@@ -18,6 +18,7 @@ struct ReferenceMessage {
   uint32_t bytes = 0;
   uint32_t deliveries = 0;
   uint32_t uncounted = 0;
+  bool suspect = false;
   uint64_t due_ms = 0;
   uint64_t first_ms = 0;  // as far as it is remembered outside a lease
   struct {
@@ -59,12 +60,16 @@ class ReferenceLedger {
     for (const Seq seq : order()) {
       Message& m = messages[seq];
       if (out.size() == max_messages || m.bytes > max_bytes) break;
+      const bool alone = m.suspect;
+      if (alone && !out.empty()) break;
+      m.suspect = false;
       max_bytes -= m.bytes;
       m.state = Message::kInFlight;
       if (++m.deliveries > 1) ++redelivered;
       m.lease = {consumer, taken_[consumer]++, now.monotonic_ms + limits.visibility_timeout_ms,
                  m.first_ms != 0 ? m.first_ms : now.wall_ms, now.wall_ms};
       out.push_back({seq, m.ref, m.bytes, m.deliveries});
+      if (alone) break;
     }
     return out;
   }
@@ -162,7 +167,8 @@ class ReferenceLedger {
     for (const auto& [seq, m] : messages)
       out.push_back({seq, m.ref, m.bytes, m.deliveries, m.uncounted,
                      m.state == Message::kDelayed ? m.due_ms : 0,
-                     m.state == Message::kInFlight ? m.lease.first_ms : m.first_ms});
+                     m.state == Message::kInFlight ? m.lease.first_ms : m.first_ms,
+                     m.state == Message::kInFlight || (m.waits() && m.suspect)});
     return out;
   }
 
@@ -173,6 +179,7 @@ class ReferenceLedger {
     m.deliveries = saved.deliveries;
     m.uncounted = saved.uncounted;
     m.first_ms = saved.first_delivery_ms;
+    m.suspect = saved.suspect;
     wait(m, saved.due_ms);
     messages.emplace(saved.seq, m);
   }
@@ -180,6 +187,7 @@ class ReferenceLedger {
     for (auto& [seq, m] : messages) {
       if (seq < first || seq - first >= count || m.deliveries >= delivery_count) continue;
       m.deliveries = delivery_count;
+      m.suspect = true;
       m.state = Message::kReady;
     }
   }
@@ -190,6 +198,7 @@ class ReferenceLedger {
     m.deliveries = returned.deliveries;
     m.uncounted = returned.uncounted;
     m.first_ms = returned.first_delivery_ms;
+    m.suspect = false;
     wait(m, returned.due_ms);
   }
   std::vector<Dead> finishRecovery() {

@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "harness/test.h"
 #include "log/log.h"
 #include "support/random.h"
 #include "support/simulated_disk.h"
@@ -63,7 +64,7 @@ class ModelStore final : public log::Listener, public log::RecoverySink {
   ~ModelStore() override;
 
   Status open();  // recovers and retains; starts no thread
-  void start() { log_->start(); }
+  void start() { CHECK_OK(log_->start()); }
   Status openAndStart();
   // After open(): the operations that a cut took back are no longer history; their numbers are used again.
   void forgetLost();

@@ -107,7 +107,7 @@ void stress(bool sync, size_t threads, uint64_t units) {
     Checker checker(threads);
     auto log = log::Log::open(disk.directory(), options, checker, checker, report);
     CHECK_OK(log.status());
-    log.value()->start();
+    CHECK_OK(log.value()->start());
     std::vector<Pusher> pushers;
     for (size_t i = 0; i < threads; ++i) {
       pushers.push_back({*log.value(), checker, static_cast<uint32_t>(i), units});
