@@ -211,7 +211,7 @@ function checkTools(label) {
   const compiler = process.env.CXX || "g++";
   const probe = "#include <atomic>\n#include <span>\nstatic_assert(__cpp_lib_atomic_ref);\n";
   if (!answers("sh", ["-c", `${compiler} -std=c++20 -fsyntax-only -x c++ -`], probe)) {
-    missing.push(`a C++20 compiler (${compiler}; GCC 10 or newer, Clang 14 or newer)`);
+    missing.push(`a C++20 compiler (${compiler}; GCC 11 or newer, Clang 14 or newer)`);
   }
   if (missing.length === 0) return;
   const list = missing.length === 1 ? missing[0] : `${missing.slice(0, -1).join(", ")} and ${missing.at(-1)}`;

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { type Closable, type CloseOptions, readCloseTimeout } from "./consumer.js";
+import { type Closable, type CloseOptions, readCloseTimeout } from "./closing.js";
 import { type BrokerHandle, holdLoop } from "./engine/binding.js";
 import { Session } from "./engine/session.js";
 import { invalidArgument, MillraceError, outOfRange } from "./errors.js";
@@ -25,6 +25,8 @@ export interface BrokerStats {
   /** Threads attached. */
   readonly sessions: number;
   readonly commits: number;
+  /** Sends, batches and settlements that were committed: more than `commits`, because they share them. */
+  readonly committedUnits: number;
   readonly committedBytes: number;
   readonly syncs: number;
   /** Milliseconds spent in fdatasync. */

@@ -70,7 +70,7 @@ const bytes: Codec = {
   name: "bytes",
   encode(body) {
     if (!types.isUint8Array(body)) throw invalidArgument("the body must be a Uint8Array (codec: bytes)");
-    return plainBytes(body);
+    return plainBytes(body, "the body");
   },
   decode: viewOf,
 };

@@ -1,17 +1,16 @@
-/** Consumers: a handler with a limit on how many run at once, and an async iterator. */
+/** Consumption by a handler, with a limit on how many run at once. */
+import { type Closable, type CloseOptions, readCloseTimeout } from "./closing.js";
 import type { Codec } from "./codec.js";
 import type { Session } from "./engine/session.js";
 import { invalidArgument, MillraceError } from "./errors.js";
 import { type Leased, LeaseHolder } from "./lease-holder.js";
 import type { Message } from "./message.js";
-import { abortSignal, integer, milliseconds, readOptions, TIMER_MS_MAX } from "./options.js";
+import { integer, readOptions } from "./options.js";
 
 export const CONCURRENCY_MAX = 65_536;
 export const PREFETCH_MAX = 65_536;
-/** What a timer can wait, less what a pool gives its threads to answer. */
-const CLOSE_MS_MAX = TIMER_MS_MAX - 1000;
-/** Handlers that run without giving the event loop a turn, at most. */
-const STARTS_PER_TURN = 256;
+/** Handlers that run, and messages that a stream yields, without giving the event loop a turn, at most. */
+export const PER_TURN_MAX = 256;
 
 export interface HandlerContext {
   /** Aborts when the consumer closes; its reason is a MillraceError with code `CLOSED`. */
@@ -28,18 +27,6 @@ export interface ConsumeOptions {
   prefetch?: number;
   /** Called with errors that belong to no message: a damaged record, a store that failed. Default: ignored. */
   onError?: (error: Error) => void;
-}
-
-export interface CloseOptions {
-  /** Milliseconds that running handlers get to finish, 24 days at most. Default 10,000. */
-  timeout?: number;
-}
-
-export interface ReceiveOptions {
-  /** Messages leased ahead, those not yet settled included, 1 to 65,536. Default 16. */
-  prefetch?: number;
-  /** Ends the iteration. */
-  signal?: AbortSignal;
 }
 
 export function readConsumeOptions(options: ConsumeOptions | undefined): Required<
@@ -69,17 +56,6 @@ export function readConsumeOptions(options: ConsumeOptions | undefined): Require
     }
   };
   return { concurrency, prefetch, onError };
-}
-
-export function readCloseTimeout(options: CloseOptions | undefined): number {
-  const given = readOptions(options, ["timeout"], "close options");
-  const timeout = given.timeout === undefined ? 10_000 : milliseconds(given.timeout, "timeout");
-  return Math.min(timeout, CLOSE_MS_MAX);
-}
-
-/** Something of a queue that ends with its broker. */
-export interface Closable {
-  close(options?: CloseOptions): Promise<void>;
 }
 
 /** Runs a handler for each message of a queue: see `Queue.consume`. */
@@ -119,7 +95,16 @@ export class Consumer<T> implements Closable, AsyncDisposable {
     this.#concurrency = concurrency;
     this.#prefetch = prefetch;
     this.#onClosed = () => onClosed(this);
-    this.#leases = new LeaseHolder<T>(session, queue, codec, () => this.#pump(), onError);
+    this.#leases = new LeaseHolder<T>(
+      session,
+      queue,
+      codec,
+      () => this.#pump(),
+      (error) => {
+        onError(error);
+        return true;
+      },
+    );
     this.#letGo = hold();
     this.#stopWatching = session.onEnd((error) => {
       if (this.#closing !== undefined) return;
@@ -138,7 +123,7 @@ export class Consumer<T> implements Closable, AsyncDisposable {
   #pump(): void {
     let starts = 0;
     while (this.#running < this.#concurrency && this.#closing === undefined && !this.#resting) {
-      if (starts++ === STARTS_PER_TURN) {
+      if (starts++ === PER_TURN_MAX) {
         this.#resting = true;
         setImmediate(this.#wake);
         return;
@@ -237,151 +222,5 @@ function reasonOf(error: unknown): string {
     return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   } catch {
     return "the handler threw something that cannot be written as text";
-  }
-}
-
-interface Turn<T> {
-  resolve(result: IteratorResult<Message<T>, undefined>): void;
-  reject(error: Error): void;
-}
-
-/**
- * The messages of a queue as an async iterator: see `Queue.receive`. Leaving the loop gives back what was prefetched;
- * messages that were yielded stay leased to their holder, who may still settle them.
- */
-export class MessageStream<T>
-  implements AsyncIterableIterator<Message<T>, undefined>, Closable, AsyncDisposable
-{
-  readonly #leases: LeaseHolder<T>;
-  readonly #prefetch: number;
-  readonly #hold: () => () => void;
-  readonly #turns: Turn<T>[] = [];
-  readonly #onClosed: () => void;
-  readonly #stopWatching: () => void;
-  #error: Error | undefined;
-  #done = false;
-  #letGo: (() => void) | undefined;
-  #pausedForSettling = false;
-
-  /** @internal */
-  constructor(
-    session: Session,
-    queue: Leased,
-    codec: Codec,
-    options: ReceiveOptions | undefined,
-    hold: () => () => void,
-    onClosed: (stream: MessageStream<T>) => void,
-  ) {
-    const given = readOptions(options, ["prefetch", "signal"], "receive options");
-    this.#prefetch = given.prefetch === undefined ? 16 : integer(given.prefetch, "prefetch", 1, PREFETCH_MAX);
-    const signal = given.signal === undefined ? undefined : abortSignal(given.signal, "signal");
-    this.#hold = hold;
-    this.#onClosed = () => onClosed(this);
-    this.#leases = new LeaseHolder<T>(
-      session,
-      queue,
-      codec,
-      () => this.#serve(),
-      (error) => {
-        this.#error = error;
-      },
-    );
-    this.#leases.onSettled = () => {
-      if (this.#pausedForSettling) this.#serve();
-      if (this.#done && this.#leases.outstanding === 0) this.#leases.close();
-    };
-    const end = (): void => void this.return();
-    signal?.addEventListener("abort", end, { once: true });
-    const stopWatching = session.onEnd((error) => {
-      if (!(error instanceof MillraceError) || error.code !== "CLOSED") this.#error = error;
-      this.#finish();
-    });
-    this.#stopWatching = () => {
-      stopWatching();
-      signal?.removeEventListener("abort", end);
-    };
-    if (signal?.aborted) end();
-  }
-
-  /** @internal True once the iteration has ended. */
-  get ended(): boolean {
-    return this.#done;
-  }
-
-  next(): Promise<IteratorResult<Message<T>, undefined>> {
-    if (this.#turns.length === 0) {
-      const result = this.#take();
-      if (result !== undefined) return Promise.resolve(result);
-      if (this.#error !== undefined) return Promise.reject(this.#takeError());
-    }
-    return new Promise((resolve, reject) => {
-      this.#turns.push({ resolve, reject });
-      this.#letGo ??= this.#hold();
-    });
-  }
-
-  /** Ends the iteration. */
-  return(): Promise<IteratorResult<Message<T>, undefined>> {
-    this.#finish();
-    return Promise.resolve({ done: true, value: undefined });
-  }
-
-  /** Ends the iteration; `timeout` has no meaning here. */
-  async close(options?: CloseOptions): Promise<void> {
-    readCloseTimeout(options);
-    this.#finish();
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-
-  #take(): IteratorResult<Message<T>, undefined> | undefined {
-    if (this.#error !== undefined) return undefined;
-    if (this.#done) return { done: true, value: undefined };
-    let message: Message<T> | undefined;
-    try {
-      message = this.#leases.take(this.#prefetch);
-    } catch (error) {
-      // The broker ended while this thread was being told: CLOSED ends the iteration, anything else is its error.
-      if (!(error instanceof MillraceError && error.code === "CLOSED")) this.#error = error as Error;
-      else this.#finish();
-      return this.#error === undefined ? { done: true, value: undefined } : undefined;
-    }
-    this.#pausedForSettling = message === undefined && this.#leases.outstanding >= this.#prefetch;
-    return message === undefined ? undefined : { done: false, value: message };
-  }
-
-  #serve(): void {
-    while (this.#turns.length > 0) {
-      const result = this.#take();
-      if (result !== undefined) this.#turns.shift()?.resolve(result);
-      else if (this.#error !== undefined) this.#turns.shift()?.reject(this.#takeError());
-      else return;
-    }
-    this.#letGo?.();
-    this.#letGo = undefined;
-  }
-
-  /** An error is told once; the iteration ends with it, as with any iterator that throws. */
-  #takeError(): Error {
-    const error = this.#error as Error;
-    this.#error = undefined;
-    this.#finish();
-    return error;
-  }
-
-  #finish(): void {
-    if (this.#done) return;
-    this.#done = true;
-    this.#stopWatching();
-    this.#leases.stop();
-    if (this.#leases.outstanding === 0) this.#leases.close();
-    this.#serve();
-    this.#onClosed();
   }
 }

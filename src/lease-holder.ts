@@ -51,9 +51,6 @@ export class LeaseHolder<T> implements Lessor {
   #taken = 0;
   /** Of those: how many were left to their visibility timeout, as far as was counted. */
   #expired = 0;
-  /** When damaged messages were leased to this consumer: they are not handed out and take no room. */
-  #damagedAt: number[] = [];
-  readonly #leaseMs: number;
   #open = true;
 
   readonly #seqs = new Float64Array(ACKS_AT_ONCE);
@@ -64,20 +61,19 @@ export class LeaseHolder<T> implements Lessor {
   #acks = 0;
   #scheduled = false;
 
-  /** `ready` is called when take() may give something again; `damaged` for messages that cannot be read. */
+  /** `ready` is called when take() may give something again; `damaged` for a message that cannot be read: go on behind it? */
   constructor(
     session: Session,
     queue: Leased,
     codec: Codec,
     ready: () => void,
-    damaged: (error: Error) => void,
+    damaged: (error: Error) => boolean,
   ) {
     this.#ready = ready;
     if (session.ended !== undefined) throw session.ended;
     this.#session = session;
     this.codec = codec;
     this.#damaged = damaged;
-    this.#leaseMs = queue.leaseMs;
     this.#waitMsMax = Math.min(queue.leaseMs / 2, TIMER_MS_MAX);
     this.#queue = queue.id;
     this.#id = session.native.openConsumer(queue.id, this.#started);
@@ -85,7 +81,7 @@ export class LeaseHolder<T> implements Lessor {
   }
 
   readonly #ready: () => void;
-  readonly #damaged: (error: Error) => void;
+  readonly #damaged: (error: Error) => boolean;
 
   /** Called after messages were settled: there may be room to take more. */
   onSettled: () => void = () => {};
@@ -119,11 +115,10 @@ export class LeaseHolder<T> implements Lessor {
     return this.#ahead[this.#next++];
   }
 
-  /** A damaged message is leased, as one that reached a handler, until its time is over. */
-  readonly #onDamage = (error: Error): void => {
+  /** A damaged message was a delivery of this consumer too. */
+  readonly #onDamage = (error: Error): boolean => {
     this.#started[0] = (this.#started[0] as number) + 1;
-    this.#damagedAt.push(performance.now());
-    this.#damaged(error);
+    return this.#damaged(error);
   };
 
   /** What was taken and left to its visibility timeout makes room without a word: one has to look. */
@@ -132,10 +127,7 @@ export class LeaseHolder<T> implements Lessor {
       () => {
         this.#countTimer = undefined;
         if (!this.#open || this.#session.ended !== undefined) return;
-        const since = performance.now() - this.#leaseMs;
-        this.#damagedAt = this.#damagedAt.filter((at) => at > since);
-        const leased = this.#session.native.leases(this.#id) - this.#damagedAt.length;
-        this.#expired = Math.max(0, this.#taken - leased);
+        this.#expired = Math.max(0, this.#taken - this.#session.native.leases(this.#id));
         this.#ready();
       },
       Math.max(LEASE_LOOK_MS_MIN, this.#waitMsMax),

@@ -140,13 +140,15 @@ export class Producer {
   async sendBatch(bodies: readonly unknown[], options: SendOptions | undefined): Promise<BatchReceipt> {
     const { session, durability, queue } = this.#route;
     if (!Array.isArray(bodies)) throw invalidArgument("bodies must be an array");
-    if (bodies.length > BATCH_MESSAGES_MAX) {
+    // Asked once: a proxy may answer anything, and something else each time.
+    const count = readElement(bodies, "length");
+    if (!Number.isSafeInteger(count) || count < 0) throw invalidArgument("bodies must be an array");
+    if (count > BATCH_MESSAGES_MAX) {
       throw new MillraceError("MESSAGE_TOO_LARGE", `a batch has at most ${BATCH_MESSAGES_MAX} messages`);
     }
     const headers = options === undefined ? undefined : readHeaders(options);
     if (session.ended !== undefined) throw session.ended;
-    if (bodies.length === 0) return { firstSeq: 0n, count: 0, durability };
-    const count = bodies.length;
+    if (count === 0) return { firstSeq: 0n, count: 0, durability };
     const records = this.#encode(bodies, count, headers);
     session.outbox.flush();
     let staged: Staged | undefined;
@@ -201,13 +203,24 @@ export class Producer {
         : new RecordBuffer(SCRATCH_BYTES);
     records.used = 0;
     for (let i = 0; i < count; i++) {
-      records.append(queue, headers, codec.encode(bodies[i]), messageBytes);
+      records.append(queue, headers, codec.encode(readElement(bodies, i)), messageBytes);
       if (records.used > batchBytes) {
         throw new MillraceError("MESSAGE_TOO_LARGE", `a batch has at most ${batchBytes} bytes`);
       }
     }
     this.#scratch = records;
     return records;
+  }
+}
+
+function readElement<K extends number | "length">(
+  bodies: readonly unknown[],
+  key: K,
+): (readonly unknown[])[K] {
+  try {
+    return bodies[key];
+  } catch (cause) {
+    throw Object.assign(invalidArgument("bodies cannot be read"), { cause });
   }
 }
 

@@ -1,18 +1,12 @@
+import type { Closable } from "./closing.js";
 import { type CodecName, codecs } from "./codec.js";
-import {
-  type Closable,
-  type CloseOptions,
-  type ConsumeOptions,
-  Consumer,
-  type Handler,
-  MessageStream,
-  type ReceiveOptions,
-} from "./consumer.js";
+import { type ConsumeOptions, Consumer, type Handler } from "./consumer.js";
 import type { BrokerHandle, NativeQueueSettings } from "./engine/binding.js";
 import type { Session } from "./engine/session.js";
 import { invalidArgument, outOfRange } from "./errors.js";
 import type { Leased } from "./lease-holder.js";
 import { MessageContent } from "./message.js";
+import { MessageStream, type ReceiveOptions } from "./message-stream.js";
 import { integer, milliseconds, oneOf, queueName, readOptions } from "./options.js";
 import { type PoolOptions, WorkerPool } from "./pool/worker-pool.js";
 import { type BatchReceipt, type Durability, Producer, type Receipt, type SendOptions } from "./producer.js";
@@ -60,7 +54,7 @@ export interface QueueStats {
   readonly purged: number;
   /** Answers refused because the lease was lost. */
   readonly leaseLost: number;
-  /** Records that did not match their checksum. */
+  /** Records that did not match their checksum; they are set aside (among `settling`) until the next open. */
   readonly corrupt: number;
   readonly paused: boolean;
 }
@@ -224,7 +218,10 @@ export class Queue<T = unknown> {
     return this.#host.session.native.queueStats(this.#id) as unknown as QueueStats;
   }
 
-  /** The next `max` messages (default 10, at most 10,000) without taking them. */
+  /**
+   * The next `max` messages (default 10, at most 10,000) without taking them: the first, and what fits into 64 MiB with
+   * it. Damaged ones are left out; throws `CORRUPT` if there is nothing else.
+   */
   peek(max = 10): MessageContent<T>[] {
     const wanted = integer(max, "max", 1, PEEK_MAX);
     const found: MessageContent<T>[] = [];
@@ -289,5 +286,3 @@ function readSettings(
     deadLetter,
   };
 }
-
-export type { CloseOptions };

@@ -1,5 +1,5 @@
 import { types } from "node:util";
-import { plainBytes } from "./bytes.js";
+import { checkEmpty, plainBytes } from "./bytes.js";
 import { binding } from "./engine/binding.js";
 import type { NativeRing } from "./engine/native-ring.js";
 import { RingWaiting } from "./engine/ring-waiting.js";
@@ -138,6 +138,7 @@ export class Ring {
     if (lengths !== undefined) {
       if (!types.isUint8Array(messages)) throw notBytes("packed");
       if (!types.isUint32Array(lengths)) throw invalidArgument("lengths must be a Uint32Array");
+      if (lengths.length === 0) checkEmpty(lengths, "lengths");
       return this.#pushPacked(messages, lengths);
     }
     if (!Array.isArray(messages)) throw invalidArgument("messages must be an array");
@@ -215,7 +216,7 @@ export class Ring {
   /** A message that may be pushed. */
   #check(given: Uint8Array): Uint8Array {
     if (!types.isUint8Array(given)) throw notBytes("a message");
-    const message = plainBytes(given);
+    const message = plainBytes(given, "a message");
     if (message.length > this.slotBytes) throw this.#tooLarge(message.length);
     return message;
   }

@@ -27,10 +27,10 @@ constexpr size_t kPage = 4096;
 constexpr size_t kMessageBytes = 256;
 
 struct Counting final : Listener, RecoverySink {
-  void onCommitted(Bytes, const std::function<Ref(size_t)>& refOf, uint64_t unit) override {
+  void onCommitted(Bytes, const std::function<Ref(size_t)>& refOf) override {
     log->retain(refOf(0), 1);  // nothing is settled: the log must keep it all
-    through.store(unit, std::memory_order_release);
   }
+  void onConfirmed(uint64_t unit) override { through.store(unit, std::memory_order_release); }
   void onRoom() override {
     rooms.fetch_add(1, std::memory_order_release);
     rooms.notify_one();

@@ -272,7 +272,7 @@ BrokerStats Broker::stats() {
 
 // -- what the log tells (committer and janitor threads)
 
-void Broker::onCommitted(Bytes records, const std::function<log::Ref(size_t)>& refOf, uint64_t through) {
+void Broker::onCommitted(Bytes records, const std::function<log::Ref(size_t)>& refOf) {
   log::RecordReader reader(records);
   Queue* queue = nullptr;
   std::unique_lock<std::mutex> lock;
@@ -316,6 +316,9 @@ void Broker::onCommitted(Bytes records, const std::function<log::Ref(size_t)>& r
     }
   }
   leave();
+}
+
+void Broker::onConfirmed(uint64_t through) {
   const std::lock_guard sessions_lock(sessions_mutex_);
   for (Session* session : sessions_) {
     if (session->staged_through.load() > session->told_through.load(std::memory_order_relaxed)) {

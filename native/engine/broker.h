@@ -69,7 +69,7 @@ struct Receipt {
   uint32_t count = 0;         // messages written to the inbox
   uint64_t bytes = 0;         // inbox bytes used
   uint64_t needed_bytes = 0;  // count is 0: the next message needs an inbox of this size
-  Status error;               // kClosed; kCorrupt: the message that came first, which is leased (receive)
+  Status error;               // kClosed; kCorrupt: a damaged message, set aside (receive) or left out (peek)
 };
 
 // Instead of a unit: not staged yet.
@@ -159,7 +159,8 @@ class Broker final : private log::Listener, private log::RecoverySink {
   explicit Broker(const BrokerOptions& options);
 
   // log::Listener
-  void onCommitted(Bytes records, const std::function<log::Ref(size_t)>& refOf, uint64_t through) override;
+  void onCommitted(Bytes records, const std::function<log::Ref(size_t)>& refOf) override;
+  void onConfirmed(uint64_t through) override;
   void onRoom() override;
   void onFailed(const Status& status, uint64_t through) override;
   bool isLive(uint32_t queue, log::Seq seq, log::Ref ref) override;
@@ -207,8 +208,10 @@ class Broker final : private log::Listener, private log::RecoverySink {
   bool journalLocked(Queue& queue, Consumer& consumer);
   void noteUnjournaled(Queue& queue);
   void wakeUnjournaled();
-  Receipt copyOut(Queue& queue, const std::vector<ledger::Delivery>& deliveries, MutableBytes inbox);
-  void keepDamaged(Queue& queue, Consumer& consumer, Receipt& receipt);
+  static Status readChecked(Queue& queue, const ledger::Delivery& delivery, MutableBytes place);
+  static Receipt copyOut(Queue& queue, const std::vector<ledger::Delivery>& deliveries, MutableBytes inbox,
+                         bool leave_out_damaged);
+  void setDamagedAside(Queue& queue, Consumer& consumer, Receipt& receipt);
   // False: the log failed or is closed, nothing of this will be durable.
   bool stageSettleLocked(Queue& queue, std::span<const ledger::Range> ranges, log::Purpose purpose,
                          uint64_t& unit);

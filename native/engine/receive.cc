@@ -147,24 +147,28 @@ Receipt Broker::receive(Consumer& consumer, MutableBytes inbox, uint32_t max) {
       }
     }
     if (consumer.deliveries.empty()) {
-      if (receipt.needed_bytes == 0) waitLocked(queue, consumer);
+      if (receipt.needed_bytes != 0) return receipt;
+      waitLocked(queue, consumer);
+      // Refused by the journal although there are messages: onRoom() wakes it, or the timer if what the
+      // journal waited for was not a commit.
+      if (queue.ledger.counts().ready > 0) scheduleLocked(queue);
       return receipt;
     }
     for (const ledger::Delivery& delivery : consumer.deliveries)
       queue.store.pin(delivery.ref, delivery.bytes);
     wakeLocked(queue, queue.ledger.counts().ready);
   }
-  receipt = copyOut(queue, consumer.deliveries, inbox);
+  receipt = copyOut(queue, consumer.deliveries, inbox, false);
   for (const ledger::Delivery& delivery : consumer.deliveries)
     queue.store.unpin(delivery.ref, delivery.bytes);
-  if (!receipt.error.ok()) keepDamaged(queue, consumer, receipt);
+  if (!receipt.error.ok()) setDamagedAside(queue, consumer, receipt);
   return receipt;
 }
 
-// The delivery ends before the first damaged message; one that comes first stays leased: it is neither
-// delivered nor lost, and its consumer is told. What was taken behind goes back without a trace, so that the
-// deliveries of a consumer are those it was told of, in the same order.
-void Broker::keepDamaged(Queue& queue, Consumer& consumer, Receipt& receipt) {
+// The delivery ends before the first damaged message. One that comes first is set aside: it stays in the
+// store, nobody gets it before the next open, and its consumer is told. What was taken behind goes back
+// without a trace, so that the deliveries of a consumer are those it was told of, in the same order.
+void Broker::setDamagedAside(Queue& queue, Consumer& consumer, Receipt& receipt) {
   const std::lock_guard lock(queue.mutex);
   const size_t kept = std::max<size_t>(receipt.count, 1);
   if (kept < consumer.deliveries.size()) {
@@ -174,30 +178,39 @@ void Broker::keepDamaged(Queue& queue, Consumer& consumer, Receipt& receipt) {
   }
   if (receipt.count > 0) {
     receipt.error = Status();  // met again with the next call
-  } else {
-    queue.counters.corrupt++;
+    return;
   }
+  const ledger::Delivery& damaged = consumer.deliveries.front();
+  (void)queue.ledger.reject(consumer.id, damaged.seq, damaged.delivery_count);  // and no dead letter of it
+  queue.counters.corrupt++;
 }
 
-// Copies pinned records to the inbox and checks each: what is altered is not handed out (P3) and ends it.
-Receipt Broker::copyOut(Queue& queue, const std::vector<ledger::Delivery>& deliveries, MutableBytes inbox) {
+// What is altered is not handed out (P3).
+Status Broker::readChecked(Queue& queue, const ledger::Delivery& delivery, MutableBytes place) {
+  Status status = queue.store.read(delivery.ref, place);
+  if (status.ok()) {
+    const Result<log::MessageView> parsed = log::MessageView::parse(place);
+    const bool sound =
+        parsed.ok() &&
+        (queue.memory || (parsed.value().seq() == delivery.seq && parsed.value().queue() == queue.id &&
+                          parsed.value().computeCrc() == parsed.value().storedCrc()));
+    if (sound) return Status();
+    status = Status(Code::kCorrupt, "it does not match its checksum");
+  }
+  return Status(Code::kCorrupt, "message " + std::to_string(delivery.seq) + " of queue \"" + nameOf(queue) +
+                                    "\" at " + queue.store.placeOf(delivery.ref) + ": " + status.detail());
+}
+
+// Copies pinned records to the inbox. A damaged one ends it, or is left out: the last error tells.
+Receipt Broker::copyOut(Queue& queue, const std::vector<ledger::Delivery>& deliveries, MutableBytes inbox,
+                        bool leave_out_damaged) {
   Receipt receipt;
   for (const ledger::Delivery& delivery : deliveries) {
     const MutableBytes place = inbox.subspan(receipt.bytes, delivery.bytes);
-    Status status = queue.store.read(delivery.ref, place);
-    if (status.ok()) {
-      Result<log::MessageView> parsed = log::MessageView::parse(place);
-      if (!parsed.ok()) {
-        status = parsed.status();
-      } else if (!queue.memory &&
-                 (parsed.value().seq() != delivery.seq || parsed.value().queue() != queue.id ||
-                  parsed.value().computeCrc() != parsed.value().storedCrc())) {
-        status = Status(Code::kCorrupt, "message " + std::to_string(delivery.seq) + " of queue \"" +
-                                            nameOf(queue) + "\" does not match its checksum");
-      }
-    }
+    Status status = readChecked(queue, delivery, place);
     if (!status.ok()) {
-      receipt.error = Status(Code::kCorrupt, status.detail());
+      receipt.error = std::move(status);
+      if (leave_out_damaged) continue;
       break;
     }
     store<uint32_t>(place.data() + Layout::kDeliveryCount, delivery.delivery_count);
@@ -228,7 +241,7 @@ Receipt Broker::peek(uint32_t queue_id, MutableBytes inbox, uint32_t max) {
     }
     for (const ledger::Delivery& delivery : next) queue->store.pin(delivery.ref, delivery.bytes);
   }
-  receipt = copyOut(*queue, next, inbox);
+  receipt = copyOut(*queue, next, inbox, true);
   for (const ledger::Delivery& delivery : next) queue->store.unpin(delivery.ref, delivery.bytes);
   return receipt;
 }

@@ -59,6 +59,7 @@ Result<QueueSettings> QueueSettings::decode(Bytes bytes) {
   }
   if (!reader.ok()) return Status(Code::kCorrupt, "queue settings end early");
   MILLRACE_RETURN_IF_ERROR(checkQueueName(settings.name));
+  if (!settings.dead_letter.empty()) MILLRACE_RETURN_IF_ERROR(checkQueueName(settings.dead_letter));
   return settings;
 }
 

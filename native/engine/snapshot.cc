@@ -231,7 +231,8 @@ void Broker::onJournal(const log::DeliverRecord& delivered) {
   // A power cut may keep the journal's entry and lose the message (level `process`). Its seq is not used
   // again, or a new message would inherit the count.
   const uint64_t last = delivered.first + delivered.count - 1;
-  if (last > queue->last_seq && last - queue->last_seq <= queue->settings.capacity) queue->last_seq = last;
+  const bool plausible = last <= kSeqMax && last - queue->last_seq <= queue->settings.capacity;
+  if (last > queue->last_seq && plausible) queue->last_seq = queue->committed_seq = last;
 }
 
 // Before the log's threads start: pins what is live and finds what died with the last process.
@@ -243,7 +244,10 @@ Status Broker::finishRecovery() {
     while (from != 0) {
       saved.clear();
       from = queue->ledger.save(from, kEntriesAtOnce, saved);
-      for (const ledger::Saved& one : saved) log_->retain(one.ref, one.bytes);
+      for (const ledger::Saved& one : saved) {
+        MILLRACE_RETURN_IF_ERROR(log_->checkPlace(one.ref, one.bytes));
+        log_->retain(one.ref, one.bytes);
+      }
       live += saved.size();
     }
     queue->admitted.store(live);

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "base/bytes.h"
 #include "base/status.h"
@@ -20,6 +21,7 @@ class MessageStore {
   virtual void pin(Ref ref, uint32_t bytes) = 0;
   virtual void unpin(Ref ref, uint32_t bytes) = 0;
   virtual Status read(Ref ref, MutableBytes out) const = 0;
+  virtual std::string placeOf(Ref ref) const = 0;  // for errors
 };
 
 class LogStore final : public MessageStore {
@@ -29,6 +31,7 @@ class LogStore final : public MessageStore {
   void pin(Ref ref, uint32_t bytes) override { log_->retain(ref, bytes); }
   void unpin(Ref ref, uint32_t bytes) override { log_->release(ref, bytes); }
   Status read(Ref ref, MutableBytes out) const override { return log_->read(ref, out); }
+  std::string placeOf(Ref ref) const override { return log::placeOf(ref); }
 
  private:
   const std::unique_ptr<log::Log>& log_;
@@ -43,6 +46,7 @@ class HeapStore final : public MessageStore {
   void pin(Ref ref, uint32_t bytes) override;
   void unpin(Ref ref, uint32_t bytes) override;
   Status read(Ref ref, MutableBytes out) const override;
+  std::string placeOf(Ref) const override { return "memory"; }
 };
 
 }  // namespace millrace::engine

@@ -125,6 +125,13 @@ class PieceWriter final : public SnapshotWriter {
   std::vector<std::byte> pending_;
 };
 
+// A sync that failed for lack of space (some file systems find out only then) is a failed sync as any other:
+// it cannot be tried again (P8).
+Status syncFile(os::File& file) {
+  const Status synced = file.sync();
+  return synced.code() == Code::kDiskFull ? Status(Code::kIo, synced.detail()) : synced;
+}
+
 Status writeHeader(os::File& file, const StoreId& id, const CheckpointHeader& header) {
   std::array<std::byte, kPageBytes> page{};
   header.encode(id, page.data());
@@ -256,7 +263,7 @@ Status Checkpointer::write(const Position& position, const std::function<Status(
   header.table_crc = saltedCrc(id_, table);
   MILLRACE_RETURN_IF_ERROR(file.value()->write(kPageBytes + writer.bytes(), table));
   MILLRACE_RETURN_IF_ERROR(writeHeader(*file.value(), id_, header));
-  MILLRACE_RETURN_IF_ERROR(file.value()->sync());
+  MILLRACE_RETURN_IF_ERROR(syncFile(*file.value()));
   // A crash after the sync leaves this checkpoint as the newest one.
   serial_ = header.serial;
   slot_ = slot;
@@ -274,7 +281,7 @@ Status Checkpointer::keepRoom(uint64_t file_bytes) {
     if (!size.ok()) return size.status();
     if (size.value() >= file_bytes + file_bytes / 2 && size.value() >= kInitialBytes) continue;
     MILLRACE_RETURN_IF_ERROR(growFile(*file.value(), size.value(), wanted));
-    MILLRACE_RETURN_IF_ERROR(file.value()->sync());
+    MILLRACE_RETURN_IF_ERROR(syncFile(*file.value()));
   }
   return Status();
 }

@@ -125,9 +125,11 @@ void Committer::commit(const Stage::Batch& batch) {
     return;
   }
   tools_.journal.covered(batch.journal_through);
-  committed_.store(batch.through, std::memory_order_seq_cst);  // K4 pairs with committedThrough()
   tell(batch, offset);
   tools_.pool.setDelivered(next_);  // K2
+  // After the listener saw the records: whoever sees this and looks at a queue finds them there.
+  committed_.store(batch.through, std::memory_order_seq_cst);  // K4 pairs with committedThrough()
+  tools_.listener.onConfirmed(batch.through);
   const uint64_t bytes = alignUp(BlockHeader::kBytes + batch.body_bytes, kPageBytes);
   counters_.commits.fetch_add(1, std::memory_order_relaxed);
   counters_.units.fetch_add(batch.units, std::memory_order_relaxed);
@@ -183,7 +185,7 @@ void Committer::tell(const Stage::Batch& batch, uint64_t offset) {
   const uint32_t index = segment_->index;
   const uint64_t base = offset + BlockHeader::kBytes;
   const std::function<Ref(size_t)> refOf = [index, base](size_t at) { return makeRef(index, base + at); };
-  tools_.listener.onCommitted({batch.block + BlockHeader::kBytes, batch.body_bytes}, refOf, batch.through);
+  tools_.listener.onCommitted({batch.block + BlockHeader::kBytes, batch.body_bytes}, refOf);
 }
 
 }  // namespace millrace::log

@@ -2,7 +2,7 @@
 // wait for.
 //
 // Invariants
-//  J1 Two segments stand prepared: one ahead of the committer and the reserve of L7.
+//  J1 Three segments stand prepared: one ahead of the committer and the reserve of L7.
 //  J2 A full disk is met here, while zeros are written, and nowhere else: it is a state, not a failure.
 //  J3 A checkpoint's position is one where the listener has seen every block before it (K2).
 #pragma once

@@ -19,6 +19,7 @@ class StoreLog final : public Log {
            Recovered& recovered, std::unique_ptr<SegmentPool> pool, std::unique_ptr<Journal> journal)
       : directory_(std::move(directory)),
         identity_(recovered.identity),
+        active_at_open_(recovered.tail.segment_index),
         pool_(std::move(pool)),
         journal_(std::move(journal)),
         stage_(identity_.segment_bytes, identity_.segment_bytes - recovered.tail.offset, failure_),
@@ -82,6 +83,20 @@ class StoreLog final : public Log {
       return Status(Code::kCorrupt, "no record can be at ref " + std::to_string(ref));
     }
     return segment->mapping->copyOut(offset, out);
+  }
+
+  Status checkPlace(Ref ref, uint32_t bytes) const override {
+    const Segment* segment = pool_->find(segmentIndexOf(ref));
+    const uint64_t offset = offsetOf(ref);
+    const uint64_t end = identity_.segment_bytes;
+    const bool used = segment != nullptr &&
+                      (segment->sealed.load(std::memory_order_relaxed) || segment->index == active_at_open_);
+    if (used && bytes >= MessageLayout::kContent && bytes <= unitBytesMax(end) &&
+        offset >= kPageBytes + BlockHeader::kBytes && offset <= end && bytes <= end - offset) {
+      return Status();
+    }
+    return corruptAt(segmentName(static_cast<uint32_t>(segmentIndexOf(ref))), offset,
+                     "no message can be here, where the checkpoint says that one is");
   }
 
   // A ref that names no segment is input (a snapshot may hold anything): nothing to count.
@@ -161,6 +176,7 @@ class StoreLog final : public Log {
  private:
   const std::unique_ptr<os::Directory> directory_;  // destroyed last
   const Identity identity_;
+  const uint32_t active_at_open_;
   Failure failure_;
   const std::unique_ptr<SegmentPool> pool_;
   const std::unique_ptr<Journal> journal_;
@@ -171,6 +187,10 @@ class StoreLog final : public Log {
 };
 
 }  // namespace
+
+std::string placeOf(Ref ref) {
+  return placeOf(segmentName(static_cast<uint32_t>(segmentIndexOf(ref))), offsetOf(ref));
+}
 
 Result<std::unique_ptr<Log>> Log::open(std::unique_ptr<os::Directory> directory, const Options& options,
                                        Listener& listener, RecoverySink& sink, RecoveryReport& report) {

@@ -15,8 +15,9 @@
 //  L6 Every record about a message lies after the message's first record, and replaying from a checkpoint's
 //     position over its snapshot is idempotent (the snapshot is taken while the log goes on). A move of a
 //     message that is not known is ignored: it was settled.
-//  L7 Sends leave one segment free. On a full disk settlements go on in three quarters of it; the last
-//     quarter is for moves, which free segments. When that is used up settlements wait (stage.h, T4).
+//  L7 Sends leave two segments free. On a full disk settlements and delivery counts go on in them, and take
+//     turns in them for ever, since what they fill holds nothing live. The last quarter of one is for moves,
+//     which free segments. When all that is used up settlements wait (stage.h, T4).
 #pragma once
 
 #include <atomic>
@@ -24,6 +25,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "base/bytes.h"
 #include "base/status.h"
@@ -37,6 +39,9 @@ struct Options {
   bool sync = true;                          // level `sync`; false: level `process` (written, not synced)
   uint64_t checkpoint_bytes = 256ull << 20;  // log written between two checkpoints, at least
 };
+
+// "file:offset" of a record.
+std::string placeOf(Ref ref);
 
 // A commit block's body may be at most segment_bytes / 8; so may one unit.
 constexpr uint64_t unitBytesMax(uint64_t segment_bytes) { return segment_bytes / 8 - 4096; }
@@ -69,9 +74,11 @@ class Listener {
  public:
   virtual ~Listener() = default;
   // Committer thread: these records are now durable at the log's level, in order. `records` stays valid
-  // during the call; refOf(offset) gives the ref of the record at that offset. `through` is the newest unit
-  // covered.
-  virtual void onCommitted(Bytes records, const std::function<Ref(size_t)>& refOf, uint64_t through) = 0;
+  // during the call; refOf(offset) gives the ref of the record at that offset.
+  virtual void onCommitted(Bytes records, const std::function<Ref(size_t)>& refOf) = 0;
+  // Committer thread, after that: committedThrough() has risen to `through`. So whoever learns that a unit is
+  // committed finds what it did.
+  virtual void onConfirmed(uint64_t through) = 0;
   // Committer or janitor thread: staging that was refused (kFull or kDiskFull) may succeed now, or get
   // another answer (kFull becomes kDiskFull when the janitor meets the full disk). Every kFull is followed by
   // this or by onFailed.
@@ -144,8 +151,8 @@ class Log {
     Log& log_;
   };
 
-  // Newest unit that is durable at the log's level. Units are durable in order. It rises just before the
-  // listener's onCommitted is called for them.
+  // Newest unit that is durable at the log's level and was handed to the listener. Units are durable in
+  // order.
   virtual uint64_t committedThrough() const = 0;
   virtual bool failed() const = 0;
 
@@ -157,6 +164,10 @@ class Log {
   // that the delivery causes counts) and stages the same lazily. False: the journal is full until the next
   // commit (one is on its way; onRoom follows) or the store failed; hand nothing out.
   virtual bool noteDelivered(const DeliverRecord& delivered) = 0;
+
+  // After open(), before start(): kCorrupt unless a record of that size can lie at `ref`, in a segment in
+  // use.
+  virtual Status checkPlace(Ref ref, uint32_t bytes) const = 0;
 
   // Any thread; copies the record at `ref`, exactly out.size() bytes, after bounds checks. The caller pinned
   // it.

@@ -28,7 +28,9 @@ class Recovery {
     MILLRACE_RETURN_IF_ERROR(checkTable(checkpoint.value()));
     MILLRACE_RETURN_IF_ERROR(replaySnapshot(checkpoint.value(), sink_));
     MILLRACE_RETURN_IF_ERROR(followChain());
+    MILLRACE_RETURN_IF_ERROR(checkLengths());
     MILLRACE_RETURN_IF_ERROR(lookBehindCut());
+    MILLRACE_RETURN_IF_ERROR(checkCounters());
     MILLRACE_RETURN_IF_ERROR(harden(checkpoint.value()));
     out_.epoch = epoch_seen_ + 1;
     return std::move(out_);
@@ -170,12 +172,39 @@ class Recovery {
     return corruptAt(segmentName(segment.index), base + records.offset(), "a record is malformed");
   }
 
+  // A prepared segment keeps its length: one that is shorter was cut by somebody, and with it whatever lay
+  // there, synced or not. No harm if it can be seen that nothing did: no block of this use begins at the cut,
+  // nor where the next one would be if it did not fit there.
+  Status checkLengths() const {
+    const Position& cut = out_.tail;
+    const std::pair<FoundSegment*, uint64_t> places[] = {{find(cut.segment_sequence), cut.offset},
+                                                         {find(cut.segment_sequence + 1), kPageBytes}};
+    for (const auto& [segment, offset] : places) {
+      if (segment == nullptr || segment->bytes == segment_bytes_) continue;
+      bool ends = false;
+      if (segment->bytes >= offset + BlockHeader::kBytes) {
+        std::array<std::byte, BlockHeader::kBytes> bytes;
+        MILLRACE_RETURN_IF_ERROR(segment->file->read(offset, bytes));
+        ends = !isOf(*segment, bytes);
+      }
+      if (!ends) return corruptAt(segmentName(segment->index), segment->bytes, "the segment is too short");
+    }
+    return Status();
+  }
+
+  // Could have been a block's header in this use of the segment, damaged perhaps.
+  static bool isOf(const FoundSegment& segment, Bytes header) {
+    return BlockHeader::looksLike(header) && load<uint64_t>(header.data() + 8) == segment.sequence;
+  }
+
   // P7: a header behind the cut that knows of a sync at or past it proves damage. Those that do not are what
   // a power cut left of blocks never confirmed, or of an even earlier cut (a lower epoch: not reported
   // again).
   Status lookBehindCut() {
     const Position& cut = out_.tail;
     const std::string place = placeOf(segmentName(cut.segment_index), cut.offset);
+    uint64_t gap = cut.segment_sequence + 1;
+    while (find(gap) != nullptr) ++gap;
     std::string witness;
     for (const FoundSegment& segment : out_.segments) {
       if (segment.prepared && segment.sequence < cut.segment_sequence) continue;
@@ -188,7 +217,10 @@ class Recovery {
         if (!current) return;
         const bool synced = header.synced_through >= cut.commit_sequence;
         const bool headless = !segment.prepared && header.commit_sequence >= cut.commit_sequence;
-        if (synced || headless) witness = placeOf(segmentName(segment.index), offset);
+        // Segments are used in turn: blocks behind a missing one say that it was used and has been recycled
+        // since, on account of a checkpoint that is not there any more.
+        const bool beyond_gap = segment.prepared && segment.sequence > gap;
+        if (synced || headless || beyond_gap) witness = placeOf(segmentName(segment.index), offset);
         epoch_seen_ = std::max(epoch_seen_, header.epoch);
         if (header.epoch >= cut.epoch && header.commit_sequence >= cut.commit_sequence) {
           report_.torn_bytes += header.blockBytes();
@@ -206,14 +238,25 @@ class Recovery {
     return Status();
   }
 
+  // A counter this close to its end was written by no run of a store, and the blocks to come would not be
+  // read.
+  Status checkCounters() const {
+    constexpr uint64_t kMost = kCounterMax - (1ull << 32);
+    const Position& tail = out_.tail;
+    if (epoch_seen_ <= kMost && tail.commit_sequence <= kMost && tail.segment_sequence <= kMost &&
+        (by_sequence_.empty() || by_sequence_.rbegin()->first <= kMost)) {
+      return Status();
+    }
+    return corruptAt(segmentName(tail.segment_index), tail.offset, "a counter is at its end");
+  }
+
   // A header at the cut whose CRC does not hold tells of one block more; how long it was is not known.
   Status noteDamagedHeader() {
     const FoundSegment& segment = *find(out_.tail.segment_sequence);
     if (report_.torn_bytes > 0 || segment.bytes < out_.tail.offset + BlockHeader::kBytes) return Status();
     std::array<std::byte, BlockHeader::kBytes> bytes;
     MILLRACE_RETURN_IF_ERROR(segment.file->read(out_.tail.offset, bytes));
-    if (BlockHeader::looksLike(bytes) && load<uint64_t>(bytes.data() + 8) == segment.sequence &&
-        !BlockHeader::decode(id(), bytes)) {
+    if (isOf(segment, bytes) && !BlockHeader::decode(id(), bytes)) {
       report_.torn_bytes = kPageBytes;
     }
     return Status();

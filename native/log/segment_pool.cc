@@ -50,10 +50,17 @@ Result<uint32_t> SegmentPool::adopt(os::Directory& directory, Recovered& recover
   MILLRACE_CHECK(active_ != nullptr);
   std::sort(ahead.begin(), ahead.end(), [](auto* a, auto* b) { return a->sequence < b->sequence; });
   for (Segment* segment : ahead) {
-    if (segment->sequence != last_sequence_ + 1) break;  // the rest stays free (P1)
-    segment->state = SegmentState::kPrepared;
-    prepared_.push_back(segment);
-    last_sequence_ = segment->sequence;
+    if (segment->sequence == last_sequence_ + 1) {
+      segment->state = SegmentState::kPrepared;
+      prepared_.push_back(segment);
+      last_sequence_ = segment->sequence;
+      continue;
+    }
+    // Behind a gap (P1): it holds nothing, and its sequence will be another's.
+    MILLRACE_RETURN_IF_ERROR(directory.remove(segmentName(segment->index)));
+    removed = true;
+    index_.set(segment->index, nullptr);
+    std::erase_if(segments_, [&](const auto& owned) { return owned.get() == segment; });
   }
   if (removed) MILLRACE_RETURN_IF_ERROR(directory.sync());
   return static_cast<uint32_t>(prepared_.size());

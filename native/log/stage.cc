@@ -25,14 +25,18 @@ bool Stage::unlock() {
   return wake;
 }
 
-// What must stay free after a reservation. Sends leave a segment (half of one in a new store, whose second
-// segment is still being prepared). Lazy records, without which nothing is handed out, leave three eighths,
-// settlements a quarter: on a full disk that is for moves, the only way to get a segment back that is not
-// quite empty, and each costs less than a quarter of the segment it frees.
+// What must stay free after a reservation. Sends leave two segments (half of one in a new store, whose next
+// segments are still being prepared). Lazy records, without which nothing is handed out, leave three eighths
+// of one, settlements a quarter: on a full disk that is for moves, the only way to get a segment back that is
+// not quite empty, and each costs less than a quarter of the segment it frees.
+//
+// Two, because a full disk must not stop those who drain it: what lazy records and settlements fill holds
+// nothing live, so it is free again with the next checkpoint, but only once it is sealed, and sealing it
+// takes another segment to go on in. With one of them deliveries ended after some thousand commits.
 uint64_t Stage::keptFrom(Claim claim) const {
   switch (claim) {
     case Claim::kSend:
-      return disk_full_ || was_prepared_ ? usable_ : usable_ / 2;
+      return disk_full_ || was_prepared_ ? kReservedSegments * usable_ : usable_ / 2;
     case Claim::kLazy:
       return usable_ / 8 * 3;
     case Claim::kSettle:
@@ -189,7 +193,7 @@ void Stage::close() {
 bool Stage::addPrepared(uint32_t count) {
   const std::lock_guard guard(mutex_);
   prepared_ += count;
-  was_prepared_ = was_prepared_ || count > 0;
+  was_prepared_ = was_prepared_ || prepared_ >= kReservedSegments;
   return refill();
 }
 

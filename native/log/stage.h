@@ -27,8 +27,10 @@
 
 namespace millrace::log {
 
-// Segments that stand prepared when the janitor has caught up: one for the committer and the reserve of L7.
-constexpr uint32_t kPreparedAhead = 2;
+// What sends leave free (L7), in segments, and how many stand prepared when the janitor has caught up: those,
+// and one for the committer.
+constexpr uint32_t kReservedSegments = 2;
+constexpr uint32_t kPreparedAhead = kReservedSegments + 1;
 
 // Who reserves: the callers of the log, or the janitor copying forward (which leaves room for acks).
 enum class Claim : uint8_t { kSend, kSettle, kQuiet, kLazy, kMove };

@@ -41,28 +41,30 @@ class PosixDirectory final : public Directory {
 
   Result<std::unique_ptr<File>> open(const std::string& name) override {
     MILLRACE_CHECK(isPlainName(name));
+    const std::string path = pathOf(name);
     // NONBLOCK and NOCTTY: something else than a file put there must neither hang us nor become our terminal.
     Descriptor file(
         openRetrying(descriptor_.get(), name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
-    if (!file.isOpen()) return failedCall("open", name, errno);
+    if (!file.isOpen()) return failedCall("open", path, errno);
     struct stat state {};
-    if (::fstat(file.get(), &state) != 0) return failedCall("fstat", name, errno);
-    if (!S_ISREG(state.st_mode)) return Status(Code::kIo, "open " + name + ": not a regular file");
-    return std::unique_ptr<File>(std::make_unique<PosixFile>(std::move(file), name));
+    if (::fstat(file.get(), &state) != 0) return failedCall("fstat", path, errno);
+    if (!S_ISREG(state.st_mode)) return Status(Code::kIo, "open " + path + ": not a regular file");
+    return std::unique_ptr<File>(std::make_unique<PosixFile>(std::move(file), path));
   }
 
   Result<std::unique_ptr<File>> create(const std::string& name) override {
     MILLRACE_CHECK(isPlainName(name));
+    const std::string path = pathOf(name);
     Descriptor file(
         openRetrying(descriptor_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, kFileMode));
-    if (!file.isOpen()) return failedCall("create", name, errno);
+    if (!file.isOpen()) return failedCall("create", path, errno);
     // A umask may have taken bits away, and a file that its owner cannot open again is a lost store.
     if (::fchmod(file.get(), kFileMode) != 0) {
       const int error = errno;
       ::unlinkat(descriptor_.get(), name.c_str(), 0);
-      return failedCall("fchmod", name, error);
+      return failedCall("fchmod", path, error);
     }
-    return std::unique_ptr<File>(std::make_unique<PosixFile>(std::move(file), name));
+    return std::unique_ptr<File>(std::make_unique<PosixFile>(std::move(file), path));
   }
 
   // Sorted, so that what a caller does with the names does not depend on the file system.
@@ -89,13 +91,15 @@ class PosixDirectory final : public Directory {
   Status rename(const std::string& from, const std::string& to) override {
     MILLRACE_CHECK(isPlainName(from) && isPlainName(to));
     if (::renameat(descriptor_.get(), from.c_str(), descriptor_.get(), to.c_str()) == 0) return Status();
-    return failedCall("rename", from + " to " + to, errno);
+    const int error = errno;
+    return failedCall("rename", pathOf(from) + " to " + to, error);
   }
 
   Status remove(const std::string& name) override {
     MILLRACE_CHECK(isPlainName(name));
     if (::unlinkat(descriptor_.get(), name.c_str(), 0) == 0) return Status();
-    return failedCall("unlink", name, errno);
+    const int error = errno;
+    return failedCall("unlink", pathOf(name), error);
   }
 
   Status sync() override {
@@ -125,6 +129,8 @@ class PosixDirectory final : public Directory {
   }
 
  private:
+  std::string pathOf(const std::string& name) const { return path_ + "/" + name; }
+
   bool isRegular(const dirent& entry) const {
     if (entry.d_type != DT_UNKNOWN) return entry.d_type == DT_REG;
     struct stat state {};
@@ -193,7 +199,15 @@ Result<std::unique_ptr<Directory>> openDirectory(const std::string& path, bool c
     MILLRACE_RETURN_IF_ERROR(makeDirectory(plain));
     directory = Descriptor(openRetrying(AT_FDCWD, plain.c_str(), kFlags));
   }
-  if (!directory.isOpen()) return failedCall("open directory", plain, errno);
+  if (!directory.isOpen()) {
+    const int error = errno;
+    struct stat state {};
+    if (::lstat(plain.c_str(), &state) == 0 && S_ISLNK(state.st_mode)) {
+      return Status(Code::kIo,
+                    "open directory " + plain + ": it is a symbolic link; give the directory itself");
+    }
+    return failedCall("open directory", plain, error);
+  }
   return std::unique_ptr<Directory>(std::make_unique<PosixDirectory>(std::move(directory), plain));
 }
 

@@ -44,10 +44,10 @@ export class Inbox {
 
   /**
    * Takes up to `max` messages for `consumer` and calls `place` for each. Returns their number; 0: the consumer is
-   * woken when it should look again. `damaged` is called for a message that cannot be read; it is leased to the
-   * consumer, but none of the `max`.
+   * woken when it should look again. `damaged` is called for a message that cannot be read: it was delivered to this
+   * consumer and set aside, and is none of the `max`. It says whether to go on; if not, the consumer looks again itself.
    */
-  receive(consumer: number, max: number, place: Place, damaged: (error: Error) => void): number {
+  receive(consumer: number, max: number, place: Place, damaged: (error: Error) => boolean): number {
     if (this.#slab.buffer.length - this.#used < ROOM_BYTES_MIN) this.#renew(SLAB_BYTES);
     for (;;) {
       let count = this.#native.receive(consumer, this.#slab.buffer, this.#used, max, this.#report);
@@ -58,8 +58,8 @@ export class Inbox {
       }
       if (this.#report[2] === 1) {
         // Nothing wakes this consumer for the sound messages behind a damaged one.
-        damaged(this.#native.damage());
-        continue;
+        if (damaged(this.#native.damage())) continue;
+        return 0;
       }
       this.#walk(count, place);
       return count;
@@ -75,7 +75,7 @@ export class Inbox {
       count = this.#native.peek(queue, this.#slab.buffer, max, this.#report);
     }
     this.#walk(count, place);
-    if (this.#report[2] === 1) throw this.#native.damage();
+    if (this.#report[2] === 1 && count === 0) throw this.#native.damage();
   }
 
   #walk(count: number, place: Place): void {

@@ -11,7 +11,7 @@ export function describeStart(
   data: string,
 ): string {
   const lines = [
-    `${number(files.length)} files, ${mebibytes(bytes)}, under ${root}`,
+    `${number(files.length)} ${files.length === 1 ? "file" : "files"}, ${mebibytes(bytes)}, under ${root}`,
     `worker threads: ${options.threads} for reading and splitting, ${options.threads} for counting`,
     `durable queues (sync) in ${data}`,
   ];
@@ -26,7 +26,7 @@ export function describeFigures({ files }: InputList, figures: Figures): string 
   const perSecond = (amount: number) => (amount * 1000) / Math.max(ms, 1);
   const where = longest.line === 0 ? "" : ` (${files[longest.file]?.path}:${longest.line})`;
   const rows: [string, string][] = [
-    ["files", `${number(files.length)}, unreadable ${number(tally.unreadable)}`],
+    ["files", number(files.length) + leftOut(tally.unreadable)],
     ["pieces", number(tally.pieces)],
     ["bytes", number(totals.bytes)],
     ["lines", number(totals.lines)],
@@ -51,6 +51,10 @@ export function describeFigures({ files }: InputList, figures: Figures): string 
     ["threads restarted", number(figures.restarts)],
   ];
   return rows.map(([label, value]) => `${label.padEnd(LABEL_COLUMNS)}${value}`.trimEnd()).join("\n");
+}
+
+function leftOut(files: number): string {
+  return files === 0 ? "" : `, ${number(files)} left out: unreadable, over 64 MiB, or with a line over 512 KiB`;
 }
 
 export function seconds(ms: number): string {

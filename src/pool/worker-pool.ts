@@ -8,14 +8,9 @@ import { isAbsolute } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { MessageChannel, type MessagePort, type ResourceLimits } from "node:worker_threads";
 import { Piscina } from "piscina";
+import { type Closable, type CloseOptions, readCloseTimeout } from "../closing.js";
 import type { CodecName } from "../codec.js";
-import {
-  type Closable,
-  type CloseOptions,
-  type HandlerContext,
-  readCloseTimeout,
-  readConsumeOptions,
-} from "../consumer.js";
+import { type HandlerContext, readConsumeOptions } from "../consumer.js";
 import type { BrokerHandle } from "../engine/binding.js";
 import { errorOf, invalidArgument, MillraceError, outOfRange } from "../errors.js";
 import type { Message } from "../message.js";

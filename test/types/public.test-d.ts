@@ -49,6 +49,9 @@ describe("Broker", () => {
 
   test("gives queues of a type, unknown unless said", () => {
     expectTypeOf(broker.queue<Task>("tasks")).resolves.toEqualTypeOf<Queue<Task>>();
+    expectTypeOf(broker.queue<Task>("tasks", { codec: "json" })).resolves.toEqualTypeOf<Queue<Task>>();
+    expectTypeOf(broker.queue("tasks", { codec: "bytes" })).resolves.toEqualTypeOf<Queue<Uint8Array>>();
+    expectTypeOf(broker.queue("tasks", { codec: "text" })).resolves.toEqualTypeOf<Queue<string>>();
     expectTypeOf(broker.queue("tasks")).resolves.toEqualTypeOf<Queue<unknown>>();
     // @ts-expect-error a queue has a name
     void broker.queue();

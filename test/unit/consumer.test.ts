@@ -219,6 +219,41 @@ describe.each(levels)("a consumer of a $level queue", (level) => {
     expect((await takeOne(queue)).deliveryCount).toBe(2);
   });
 
+  test.each([2 ** 31 - 1, 2 ** 31, 30 * 24 * 3600 * 1000])(
+    "close waits with a deadline of %s ms",
+    async (timeout) => {
+      const queue = await openQueue<number>(level);
+      await queue.send(1);
+      const work = deferred();
+      const consumer = queue.consume(() => work.promise);
+      await until(() => consumer.running === 1, "the handler runs");
+      const closed = consumer.close({ timeout });
+      await new Promise((resolve) => setTimeout(resolve, 20)); // far longer than a timer that overflows takes
+      expect(await stateOf(closed)).toBe("pending");
+      work.resolve();
+      await within(closed, "the close");
+      await until(() => queue.stats().acked === 1, "the ack");
+    },
+  );
+
+  test("may be closed again from the abort that closing causes", async () => {
+    const queue = await openQueue<number>(level);
+    await queue.send(1);
+    let again: Promise<void> | undefined;
+    const consumer = queue.consume((_, { signal }) => {
+      return new Promise<void>((resolve) => {
+        signal.addEventListener("abort", () => {
+          again = consumer.close();
+          resolve();
+        });
+      });
+    });
+    await until(() => consumer.running === 1, "the handler runs");
+    await within(consumer.close(), "the close", 5000);
+    await within(again as Promise<void>, "the close from within", 5000);
+    await within(consumer.closed, "closed");
+  });
+
   test("closing twice is closing once", async () => {
     const queue = await openQueue<number>(level);
     const consumer = queue.consume(() => {});
@@ -367,6 +402,40 @@ describe.each(levels)("an iterator over a $level queue", (level) => {
     const next = stream.next();
     await broker.close();
     expect((await within(next, "the end")).done).toBe(true);
+  });
+
+  test("does not starve the event loop", async () => {
+    const queue = await openQueue<number>(level);
+    await Promise.all(Array.from({ length: 20_000 }, (_, n) => queue.send(n)));
+    let turns = 0;
+    const count = (): void => {
+      turns++;
+      turn = setImmediate(count);
+    };
+    let turn = setImmediate(count);
+    let seen = 0;
+    for await (const message of queue.receive({ prefetch: 64 })) {
+      message.ack();
+      if (++seen === 20_000) break;
+    }
+    clearImmediate(turn);
+    expect(turns).toBeGreaterThan(20);
+  });
+
+  test("goes on when what it yielded was left to the visibility timeout", async () => {
+    const queue = await openQueue<number>(level, { visibilityTimeout: 40, maxDeliveries: 0 });
+    await queue.sendBatch([1, 2, 3]);
+    const stream = queue.receive({ prefetch: 2 });
+    const left = [await stream.next(), await stream.next()].map(({ value }) => value?.body);
+    expect(left).toEqual([1, 2]);
+    const seen = new Set<number>();
+    while (seen.size < 3) {
+      const { value } = await within(stream.next(), "the next message");
+      seen.add(value?.body as number);
+      void value?.ack();
+    }
+    await stream.return();
+    await until(() => queue.stats().acked === 3, "each settled once");
   });
 
   test("nack within the loop brings the message back into the same loop", async () => {

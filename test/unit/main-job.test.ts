@@ -281,7 +281,7 @@ describe("the job", () => {
   test("ends with the totals of a plain count, although a worker dies in the middle", () => {
     expect(whole.stdout + whole.stderr).toContain("checked: equal");
     expect(whole.code).toBe(0);
-    expect(whole.stdout).toContain("243, unreadable 1");
+    expect(whole.stdout).toContain("243, 1 left out: unreadable");
     expect(figureOf(whole, /redeliveries +([\d,]+)/)).toBeGreaterThan(0);
   });
 

@@ -151,4 +151,35 @@ describe.each(levels)("a pool on a $level queue", (level) => {
     await within(pool.close({ timeout: 1000 }), "close", 20_000);
     await ready.catch((error) => expect(error).toEqual(coded("CLOSED")));
   });
+
+  test("replaces a thread whose agent closed its broker", async () => {
+    const seen = new SharedArrayBuffer(4);
+    const errors: Error[] = [];
+    const agentThatCloses = new URL("./fixtures/closes-broker.mjs", import.meta.url);
+    const options = { threads: 1, data: seen, onError: (error: Error) => errors.push(error) };
+    const { pool, tasks } = await start(options, agentThatCloses);
+    await tasks.sendBatch([{ n: 1 }, { n: 2 }]);
+    await until(() => tasks.stats().acked === 2, "the other thread's work");
+    expect(pool.restarts).toBe(1);
+    expect(errors[0]).toEqual(coded("POOL_FAILED"));
+  });
+});
+
+test("a pool whose threads cannot be started ends, and says so to whoever looks", async () => {
+  const broker = await openBroker(levels[0] as (typeof levels)[0]);
+  const tasks = await broker.queue("tasks");
+  const told: Error[] = [];
+  const missing = new URL("./fixtures/no-such-agent.mjs", import.meta.url);
+  const pool = tasks.consumeInWorkers(missing, { threads: 1, onError: (error) => told.push(error) });
+  await expect(within(pool.closed, "the end", 20_000)).rejects.toEqual(coded("POOL_FAILED"));
+  await expect(pool.ready).rejects.toEqual(coded("POOL_FAILED"));
+  expect(told.length).toBeGreaterThan(0);
+  await pool.close();
+});
+
+test("there is no pool on a closed broker", async () => {
+  const broker = await openBroker(levels[0] as (typeof levels)[0]);
+  const tasks = await broker.queue("tasks");
+  await broker.close();
+  expect(() => tasks.consumeInWorkers(agent)).toThrow(expect.objectContaining({ code: "CLOSED" }));
 });

@@ -293,3 +293,40 @@ TEST(EngineCountsADeliveryThatKilledTheProcess) {
     disk = SimulatedDisk(killed.image(), test::seed());
   }
 }
+
+// The handler of the first of many messages that were taken together ends the process each time.
+TEST(EngineCountsCrashesAgainstWhatWasHandled) {
+  auto disk = std::make_unique<SimulatedDisk>(test::seed());
+  constexpr int kCrashes = 5;  // as many as the default of max_deliveries
+  for (int crash = 0; crash <= kCrashes; ++crash) {
+    const std::shared_ptr<Broker> broker = openOn(*disk);
+    Client client(broker);
+    const uint32_t queue = client.declare("q");
+    if (crash == 0) CHECK(client.awaitCommitted(client.send(queue, numbered(0, 64))));
+    if (crash == kCrashes) {
+      const uint32_t graves = client.declare("q.dead");
+      client.until([&] { return broker->queueStats(graves).value().counts.ready == 1; });
+      CHECK_EQ(broker->queueStats(queue).value().counts.ready, 63u);
+      break;
+    }
+    CHECK_EQ(client.take(client.consume(queue), 64)[0].body, "message 0");
+    disk = std::make_unique<SimulatedDisk>(disk->image(), test::seed());
+  }
+}
+
+TEST(EngineShowsWhatWasSentOnceTheSendIsConfirmed) {
+  SimulatedDisk disk(test::seed());
+  const std::shared_ptr<Broker> broker = openOn(disk);
+  Client client(broker);
+  const uint32_t queue = client.declare("q");
+  const int rounds = test::kSanitized ? 300 : 3000;
+  for (int round = 0; round < rounds; ++round) {
+    const uint64_t unit = client.send(queue, {"x"});
+    while (broker->committedThrough() < unit) std::this_thread::yield();
+    uint64_t purge_unit = 0;
+    const Result<uint64_t> purged = broker->purge(queue, client.session(), purge_unit);
+    CHECK_OK(purged.status());
+    CHECK_EQ(purged.value(), 1u);
+    CHECK(client.awaitCommitted(purge_unit));
+  }
+}

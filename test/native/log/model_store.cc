@@ -226,12 +226,17 @@ size_t ModelStore::failures() {
   return failures_;
 }
 
-void ModelStore::onCommitted(Bytes records, const std::function<log::Ref(size_t)>& refOf, uint64_t through) {
+void ModelStore::onCommitted(Bytes records, const std::function<log::Ref(size_t)>& refOf) {
+  const std::lock_guard guard(mutex_);
+  log::RecordReader reader(records);
+  while (reader.next()) CHECK_OK(apply(reader, refOf(reader.offset()), true));
+  CHECK(!reader.corrupt());
+  CHECK_EQ(at_work_->committedThrough(), applied_unit_);
+}
+
+void ModelStore::onConfirmed(uint64_t through) {
   {
     const std::lock_guard guard(mutex_);
-    log::RecordReader reader(records);
-    while (reader.next()) CHECK_OK(apply(reader, refOf(reader.offset()), true));
-    CHECK(!reader.corrupt());
     CHECK_EQ(at_work_->committedThrough(), through);
     applied_unit_ = through;
   }

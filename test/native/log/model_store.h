@@ -99,7 +99,8 @@ class ModelStore final : public log::Listener, public log::RecoverySink {
   std::shared_ptr<History> history = std::make_shared<History>(1);
   std::vector<log::DeliverRecord> journaled;  // what recovery gave
 
-  void onCommitted(Bytes records, const std::function<log::Ref(size_t)>& refOf, uint64_t through) override;
+  void onCommitted(Bytes records, const std::function<log::Ref(size_t)>& refOf) override;
+  void onConfirmed(uint64_t through) override;
   void onRoom() override;
   void onFailed(const Status& status, uint64_t through) override;
   bool isLive(uint32_t queue, log::Seq seq, log::Ref ref) override;

@@ -17,9 +17,7 @@ class Checker final : public log::Listener, public log::RecoverySink {
  public:
   explicit Checker(size_t threads) : seen_(threads, 0) {}
 
-  void onCommitted(Bytes records, const std::function<log::Ref(size_t)>&, uint64_t through) override {
-    CHECK(through > through_);
-    through_ = through;
+  void onCommitted(Bytes records, const std::function<log::Ref(size_t)>&) override {
     log::RecordReader reader(records);
     while (reader.next()) take(reader);
     CHECK(!reader.corrupt());
@@ -27,6 +25,10 @@ class Checker final : public log::Listener, public log::RecoverySink {
   Status onRecord(const log::RecordReader& record, log::Ref) override {
     take(record);
     return Status();
+  }
+  void onConfirmed(uint64_t through) override {
+    CHECK(through > through_);
+    through_ = through;
   }
   void onRoom() override { rooms.fetch_add(1); }
   void onFailed(const Status&, uint64_t) override { CHECK(false); }

@@ -77,9 +77,13 @@ TEST(PosixPathComponentThatIsAFileIsAnIoError) {
 }
 
 TEST(PosixErrorsNameTheCallTheFileAndTheReason) {
-  auto directory = opened(temporaryDirectory());
-  const Status status = directory->open("absent").status();
-  CHECK_EQ(status.detail(), "open absent: No such file or directory");
+  const std::string base = temporaryDirectory();
+  const Status status = opened(base)->open("absent").status();
+  CHECK_EQ(status.detail(), "open " + base + "/absent: No such file or directory");
+  const std::string link = base + "/link";
+  CHECK_EQ(::symlink(base.c_str(), link.c_str()), 0);
+  const std::string refused = openDirectory(link, true).status().detail();
+  CHECK_EQ(refused, "open directory " + link + ": it is a symbolic link; give the directory itself");
 }
 
 TEST(PosixUnwritableDirectoryIsAnIoError) {
@@ -179,13 +183,14 @@ TEST(PosixForkedChildCannotFreeTheLock) {
 // at the limit, and only the second says why.
 TEST(PosixShortWriteIsContinuedUntilItSucceedsOrFails) {
   ::signal(SIGXFSZ, SIG_IGN);
-  auto file = created(*opened(temporaryDirectory()), "file");
+  const std::string base = temporaryDirectory();
+  auto file = created(*opened(base), "file");
   const struct rlimit limit { 100'000, RLIM_INFINITY };
   CHECK_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
   const std::vector<std::byte> data(1 << 20, std::byte{3});
   const Status status = file->write(0, data);
   CHECK(status.code() == Code::kIo);
-  CHECK_EQ(status.detail(), "pwrite file: File too large");
+  CHECK_EQ(status.detail(), "pwrite " + base + "/file: File too large");
   CHECK_EQ(file->size().take(), 100'000u);
 }
 
