@@ -54,7 +54,9 @@ export function describeFigures({ files }: InputList, figures: Figures): string 
 }
 
 function leftOut(files: number): string {
-  return files === 0 ? "" : `, ${number(files)} left out: unreadable, over 64 MiB, or with a line over 512 KiB`;
+  return files === 0
+    ? ""
+    : `, ${number(files)} left out: unreadable, over 64 MiB, or with a line over 512 KiB`;
 }
 
 export function seconds(ms: number): string {
