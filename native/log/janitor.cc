@@ -99,7 +99,16 @@ void Janitor::work() {
     if (!moved.ok()) fail(moved.status());
     if (!moved.ok() || !moved.value()) break;
   } while (mayGoOn());
+  // Only now: what a checkpoint gave back may have been enough.
+  if (std::exchange(short_of_space_, false) && !diskFull()) {
+    setDiskFull(true);
+    wake();  // to free what is only worth it on a full disk
+  }
   dropSpare();
+  if (diskFull() && tools_.pool.counts().live_bytes == 0) {
+    tools_.stage.setDrained();
+    tellRoom();
+  }
 }
 
 void Janitor::fail(const Status& status) {
@@ -124,10 +133,13 @@ bool Janitor::prepareOne() {
   } else {
     return false;
   }
-  if (prepared.ok()) return may_create_ = true;
+  if (prepared.ok()) {
+    short_of_space_ = false;
+    return may_create_ = true;
+  }
   if (prepared.code() == Code::kDiskFull || prepared.code() == Code::kLimit) {
     may_create_ = false;
-    setDiskFull(true);
+    short_of_space_ = true;
   } else if (prepared.code() != Code::kClosed) {
     fail(prepared);
   }
@@ -177,7 +189,7 @@ bool Janitor::checkpointDue() {
   if (checkpoint_refused_) return true;
   if (tools_.committer.bytesSinceCheckpoint() >= tools_.options.checkpoint_bytes) return true;
   const uint64_t waiting = tools_.pool.counts().waiting;
-  return waiting >= (diskFull() ? 1 : kWaitingEmptyMax);
+  return waiting >= (diskFull() || short_of_space_ ? 1 : kWaitingEmptyMax);
 }
 
 void Janitor::checkpoint() {

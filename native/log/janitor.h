@@ -83,6 +83,7 @@ class Janitor {
   // The janitor thread's own.
   bool checkpoint_refused_ = false;  // the file could not grow: tried again with the next look
   uint64_t retry_ms_;
+  bool short_of_space_ = false;    // no segment to be had: the disk is full unless a checkpoint frees one
   bool may_create_ = true;         // on a full disk: the timer ran out, so a new file may be tried
   uint64_t unsynced_sequence_;     // level process: segments below this are synced
   uint64_t checkpointed_through_;  // commit sequence of the last checkpoint's position

@@ -112,7 +112,7 @@ class StoreLog final : public Log {
     // look is found by the janitor, which each sealing wakes.
     const bool sealed = segment->sealed.load(std::memory_order_acquire);
     const bool empty = segment->live.fetch_sub(bytes, std::memory_order_acq_rel) == bytes;
-    if (empty && sealed) janitor_.wake();
+    if (empty && (sealed || janitor_.diskFull())) janitor_.wake();
   }
 
   void requestCheckpoint() override { janitor_.requestCheckpoint(); }

@@ -33,9 +33,13 @@ bool Stage::unlock() {
 // Two, because a full disk must not stop those who drain it: what lazy records and settlements fill holds
 // nothing live, so it is free again with the next checkpoint, but only once it is sealed, and sealing it
 // takes another segment to go on in. With one of them deliveries ended after some thousand commits.
+//
+// With nothing live there is nothing to drain, but the active segment, used up and empty, needs one more
+// block to be sealed and freed: one send may pass (setDrained).
 uint64_t Stage::keptFrom(Claim claim) const {
   switch (claim) {
     case Claim::kSend:
+      if (disk_full_ && drained_) return usable_ / 2;
       return disk_full_ || was_prepared_ ? kReservedSegments * usable_ : usable_ / 2;
     case Claim::kLazy:
       return usable_ / 8 * 3;
@@ -99,6 +103,7 @@ StageOutcome Stage::reserve(size_t bytes, Claim claim, std::byte*& at, uint64_t&
   } else if (claim == Claim::kSend || claim == Claim::kSettle) {
     hurry();
   }
+  if (claim == Claim::kSend) drained_ = false;
   return StageOutcome::kStaged;
 }
 
@@ -200,6 +205,11 @@ bool Stage::addPrepared(uint32_t count) {
 uint32_t Stage::prepared() const {
   const std::lock_guard guard(mutex_);
   return prepared_;
+}
+
+void Stage::setDrained() {
+  const std::lock_guard guard(mutex_);
+  drained_ = true;
 }
 
 void Stage::setDiskFull(bool full) {

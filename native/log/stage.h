@@ -79,6 +79,7 @@ class Stage {
   bool addPrepared(uint32_t count);
   uint32_t prepared() const;
   void setDiskFull(bool full);
+  void setDrained();  // nothing is live: on a full disk one send may use the reserve
 
  private:
   struct Free {
@@ -111,6 +112,7 @@ class Stage {
   uint32_t prepared_ = 0;
   bool was_prepared_ = false;
   bool disk_full_ = false;
+  bool drained_ = false;
   bool closed_ = false;
   bool refused_ = false;
   bool wake_ = false;  // set by reserve, taken by unlock

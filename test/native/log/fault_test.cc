@@ -235,6 +235,30 @@ TEST(LogFullDiskRefusesSendsTakesSettlementsAndRecovers) {
   }
 }
 
+// With room for a few segments only, the active one may be used up when nothing is left to settle.
+TEST(LogOnATinyDiskGoesOnOnceEverythingIsSettled) {
+  for (const uint64_t segments : {2, 3, 4}) {
+    SimulatedDisk disk(seed());
+    disk.setCapacity(segments * kSmallSegment + (500 << 10));
+    ModelStore store(disk.directory());
+    CHECK_OK(store.openAndStart());
+    for (int round = 0; round < 100; ++round) {
+      StageOutcome outcome = store.send({8000});
+      const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+      while (outcome == StageOutcome::kDiskFull) {
+        CHECK(std::chrono::steady_clock::now() < deadline);
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        outcome = store.send({8000});
+      }
+      CHECK(outcome == StageOutcome::kStaged);
+      CHECK(store.commit());
+      CHECK(store.settleOldest(1) == StageOutcome::kStaged);
+      CHECK(store.commit());
+    }
+    expectEverything(store);
+  }
+}
+
 TEST(LogSendsGoOnWhenSomebodyElseMakesRoom) {
   SimulatedDisk disk;
   disk.setCapacity(4 * kSmallSegment);
