@@ -39,6 +39,7 @@ export class MessageStream<T>
   #pausedForSettling = false;
   #inARow = 0;
   #resting = false;
+  #serving = false;
 
   /** @internal */
   constructor(
@@ -150,6 +151,17 @@ export class MessageStream<T>
   }
 
   #serve(): void {
+    // Taking settles what was answered before, which calls this.
+    if (this.#serving) return;
+    this.#serving = true;
+    try {
+      this.#serveTurns();
+    } finally {
+      this.#serving = false;
+    }
+  }
+
+  #serveTurns(): void {
     while (this.#turns.length > 0 && !this.#resting) {
       const result = this.#take();
       if (result !== undefined) this.#turns.shift()?.resolve(result);

@@ -39,10 +39,10 @@ export interface BatchReceipt {
   readonly durability: Durability;
 }
 
-/** A batch that the engine took: its first seq, and the unit that makes it durable (0: it is). */
+/** A batch that the engine took. Its confirmation is asked for at once: units are waited for in rising order. */
 interface Staged {
   readonly firstSeq: number;
-  readonly unit: number;
+  readonly confirmed: Promise<void>;
 }
 
 /** How a queue sends; shared by its promises and its outbox. */
@@ -151,17 +151,14 @@ export class Producer {
     if (count === 0) return { firstSeq: 0n, count: 0, durability };
     const records = this.#encode(bodies, count, headers);
     session.outbox.flush();
-    let staged: Staged | undefined;
-    if (!session.outbox.mustWait(queue)) {
-      const answer = this.#sendWhole(records, count);
-      if (typeof answer === "object") staged = answer;
-    }
-    staged ??= await this.#waitInLine(records, count);
-    if (staged.unit > 0) await session.committed(staged.unit);
+    const answer = session.outbox.mustWait(queue) ? "later" : this.#sendWhole(records, count);
+    const staged =
+      typeof answer === "object" ? answer : await this.#waitInLine(records, count, answer === "full");
+    await staged.confirmed;
     return { firstSeq: BigInt(staged.firstSeq), count, durability };
   }
 
-  #waitInLine(records: RecordBuffer, count: number): Promise<Staged> {
+  #waitInLine(records: RecordBuffer, count: number, full: boolean): Promise<Staged> {
     // Others may use the scratch buffer while this batch waits for room.
     this.#scratch = undefined;
     const { session, queue, blocks } = this.#route;
@@ -172,7 +169,7 @@ export class Producer {
         resolve(answer);
         return "sent";
       };
-      session.outbox.addBatch(queue, { bytes: records.used, attempt, fail }, blocks);
+      session.outbox.addBatch(queue, { bytes: records.used, attempt, fail }, blocks, full);
     });
   }
 
@@ -187,7 +184,7 @@ export class Producer {
       if (blocks && error instanceof MillraceError && error.code === "QUEUE_FULL") return "full";
       throw error;
     }
-    return { firstSeq: results[0] as number, unit: results[count] as number };
+    return { firstSeq: results[0] as number, confirmed: session.committed(results[count] as number) };
   }
 
   /** The first `count` bodies as records. Encoding runs user code (toJSON), which may send from here itself. */

@@ -40,7 +40,7 @@ size_t Ledger::take(ConsumerId consumer, const Now& now, size_t max_messages, ui
       max_bytes -= entry.bytes();
       handed_out |= at.bit();
       ++taken;
-      out.push_back({at.seq(), entry.ref(), entry.bytes(), entry.deliveries()});
+      out.push_back({at.seq(), entry.ref(), entry.bytes(), entry.deliveries(), alone});
       more = !alone;
       if (alone) break;
     }
@@ -68,6 +68,7 @@ void Ledger::untake(ConsumerId consumer, const std::vector<Delivery>& deliveries
     state.leases.uncount(consumer);
     state.leave(at);
     at.entry().setDeliveries(delivery.delivery_count - 1);
+    at.entry().setSuspect(delivery.was_suspect);
     state.enterReady(at);
   }
 }

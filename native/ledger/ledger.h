@@ -54,6 +54,7 @@ struct Delivery {
   Ref ref;
   uint32_t bytes;
   uint32_t delivery_count;
+  bool was_suspect = false;  // before this delivery (G6): for untake()
 };
 
 struct Dead {

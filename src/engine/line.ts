@@ -27,7 +27,8 @@ const bytesOf = (waiting: Waiting): number =>
   ENTRY_BYTES + (isBatch(waiting) ? waiting.bytes : waiting.record.length);
 
 export class Line {
-  #waiting: Waiting[] = [];
+  /** Those before #first are gone, and nothing of them is kept. */
+  #waiting: (Waiting | undefined)[] = [];
   #first = 0;
   #tried = 0;
   /** The queue was full when it was last asked, so a sender that does not wait is refused. */
@@ -68,10 +69,23 @@ export class Line {
 
   /** The first one, message or batch, waits no longer. Returns the bytes it took. */
   shift(): number {
-    const gone = this.#waiting[this.#first++] as Waiting;
+    const gone = this.#waiting[this.#first] as Waiting;
+    this.#waiting[this.#first++] = undefined;
     if (this.#tried > 0) this.#tried--;
-    this.full = false;
     return bytesOf(gone);
+  }
+
+  /** A message that is being tried waits no longer: those before it may be refused and stay. Returns its bytes. */
+  leave(sending: Sending): number {
+    for (let at = this.#first; at < this.#first + this.#tried; at++) {
+      const waiting = this.#waiting[at];
+      if (waiting === undefined || isBatch(waiting) || waiting.sending !== sending) continue;
+      if (at === this.#first) return this.shift();
+      this.#waiting.splice(at, 1);
+      this.#tried--;
+      return bytesOf(waiting);
+    }
+    return 0;
   }
 
   /** The try is over: those that were not taken go on waiting, at the front. */
@@ -86,7 +100,7 @@ export class Line {
   fail(error: Error): void {
     for (const waiting of this.#waiting.slice(this.#first)) {
       if (isBatch(waiting)) waiting.fail(error);
-      else waiting.sending.fail(error);
+      else waiting?.sending.fail(error);
     }
   }
 }

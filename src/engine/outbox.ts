@@ -100,9 +100,11 @@ export class Outbox {
     return this.#stalled || this.#lines.has(queue);
   }
 
-  /** True while messages wait for room in the log (not for room in their queue). */
+  /** True while something waits for room in the log (not for room in its queue). */
   get unstaged(): boolean {
-    return this.#sendings.length > 0;
+    if (this.#sendings.length > 0) return true;
+    for (const line of this.#lines.values()) if (!line.full) return true;
+    return false;
   }
 
   /** Takes a message; it crosses into native code before the next turn of the event loop. Throws typed errors. */
@@ -131,7 +133,7 @@ export class Outbox {
   }
 
   /** Puts a batch that found no room in the line of its queue, behind what of this thread is before it. */
-  addBatch(queue: number, batch: WaitingBatch, blocks: boolean): void {
+  addBatch(queue: number, batch: WaitingBatch, blocks: boolean, full: boolean): void {
     this.#checkUnsent();
     let line = this.#lines.get(queue);
     if (!blocks && line?.full) throw refusal(-QUEUE_FULL);
@@ -139,19 +141,22 @@ export class Outbox {
       line = this.#openLine(queue);
       this.#keepFrom(0, this.#records.starts());
     }
+    if (full) line.full = true;
     this.#lineBytes += line.push(batch);
   }
 
   /** Tries again what waits for room: a few of each line, and more while all of these are taken. */
   retry(): void {
     if (this.#stalled) this.flush();
+    /** Lines that had no luck this time: those of other queues go on. */
+    const refused = new Set<Line>();
     for (let atOnce = RETRIED_AT_ONCE_MIN; !this.#stalled && this.#session.ended === undefined; atOnce *= 2) {
       const before = this.#left;
-      this.#tryBatches();
-      this.#tryLines(atOnce);
+      this.#tryBatches(refused);
+      this.#tryLines(atOnce, refused);
       this.flush();
-      const refused = this.#endTries();
-      if (refused || this.#left === before || this.#lines.size === 0) return;
+      this.#endTries(refused);
+      if (this.#left === before || this.#lines.size === 0) return;
     }
   }
 
@@ -172,7 +177,7 @@ export class Outbox {
     } catch (error) {
       this.#sendings = [];
       records.clear(OUTBOX_KEPT_BYTES_MAX);
-      for (const sending of sendings) this.#leaveLine(sending);
+      for (const sending of sendings) this.#leaveLine(sending, false);
       for (const sending of sendings) sending.fail(error as Error);
       return;
     }
@@ -213,13 +218,13 @@ export class Outbox {
       const sending = sendings[i] as Sending;
       const result = results[i] as number;
       if (result > 0) {
-        this.#leaveLine(sending);
+        this.#leaveLine(sending, true);
         sending.accepted(result);
         accepted.push(sending);
       } else if (sending.blocks && result === -QUEUE_FULL) {
         this.#joinLine(sending, starts[i] as number, starts[i + 1] as number);
       } else {
-        this.#leaveLine(sending);
+        this.#leaveLine(sending, false);
         sending.fail(refusal(result));
       }
     }
@@ -238,7 +243,6 @@ export class Outbox {
   #keepFrom(consumed: number, starts: readonly number[]): void {
     const sendings = this.#sendings;
     this.#sendings = [];
-    this.#stalled = consumed < sendings.length;
     const records = this.#records;
     const kept = records.buffer;
     records.used = 0;
@@ -251,12 +255,15 @@ export class Outbox {
         kept.copyWithin(records.used, start, end);
         records.used += end - start;
         this.#sendings.push(sending);
+      } else if (line.trying) {
+        // It stands in the line already.
       } else if (!sending.blocks && line.full) {
         sending.fail(refusal(-QUEUE_FULL));
-      } else if (!line.trying) {
+      } else {
         this.#wait(line, kept.subarray(start, end), sending);
       }
     }
+    this.#stalled = this.#sendings.length > 0;
   }
 
   /** The queue of this record is full. One that is being tried is in its line already. */
@@ -266,15 +273,16 @@ export class Outbox {
     if (!line.trying) this.#wait(line, this.#records.buffer.subarray(start, end), sending);
   }
 
-  #leaveLine(sending: Sending): void {
+  #leaveLine(sending: Sending, taken: boolean): void {
     if (this.#lines.size === 0) return;
     const line = this.#lines.get(sending.queue);
-    if (line?.trying) this.#shift(line);
+    if (line?.trying) this.#noteLeft(line, line.leave(sending), taken);
   }
 
-  #shift(line: Line): void {
-    this.#lineBytes -= line.shift();
+  #noteLeft(line: Line, bytes: number, taken: boolean): void {
+    this.#lineBytes -= bytes;
     this.#left++;
+    if (taken) line.full = false;
   }
 
   #openLine(queue: number): Line {
@@ -295,16 +303,16 @@ export class Outbox {
   }
 
   /** Sends the batches that are next in their line, as far as there is room. */
-  #tryBatches(): void {
+  #tryBatches(refused: Set<Line>): void {
     for (const line of this.#lines.values()) {
-      for (let batch = line.batch; batch !== undefined; batch = line.batch) {
+      for (let { batch } = line; batch !== undefined && !refused.has(line); batch = line.batch) {
         try {
           const outcome = batch.attempt();
           if (outcome === "full") line.full = true;
-          if (outcome !== "sent") break;
-          this.#shift(line);
+          if (outcome === "sent") this.#noteLeft(line, line.shift(), true);
+          else refused.add(line);
         } catch (error) {
-          this.#shift(line);
+          this.#noteLeft(line, line.shift(), false);
           batch.fail(error as Error);
         }
       }
@@ -312,8 +320,9 @@ export class Outbox {
   }
 
   /** Puts the front of each line, up to `count` messages, behind what is already here. */
-  #tryLines(count: number): void {
+  #tryLines(count: number, refused: Set<Line>): void {
     for (const line of this.#lines.values()) {
+      if (refused.has(line)) continue;
       for (const { record, sending } of line.try(count)) {
         this.#records.appendRecord(record);
         this.#sendings.push(sending);
@@ -321,14 +330,11 @@ export class Outbox {
     }
   }
 
-  /** True: something that was tried was not taken. */
-  #endTries(): boolean {
-    let refused = false;
+  #endTries(refused: Set<Line>): void {
     for (const [queue, line] of this.#lines) {
-      if (line.trying) refused = true;
+      if (line.trying) refused.add(line);
       line.endTry();
       if (line.empty) this.#lines.delete(queue);
     }
-    return refused;
   }
 }

@@ -438,6 +438,33 @@ describe.each(levels)("an iterator over a $level queue", (level) => {
     await until(() => queue.stats().acked === 3, "each settled once");
   });
 
+  test.each([1, 4])(
+    "yields everything when others settle its messages, with a prefetch of %s",
+    async (prefetch) => {
+      const queue = await openQueue<number>(level);
+      await queue.sendBatch(Array.from({ length: 50 }, (_, n) => n));
+      const stream = queue.receive({ prefetch });
+      const other = await openQueue<number>(level);
+      let held: Message<number> | undefined;
+      // Settles a message of the stream while the stream is about to be told of others.
+      const settling = other.consume(() => void held?.ack());
+      const bodies: number[] = [];
+      for (let n = 0; n < 50; n++) {
+        const next = within(stream.next(), `message ${n + 1}`);
+        void other.send(n);
+        const { value } = await next;
+        held = value as Message<number>;
+        bodies.push(held.body);
+        if (n % 3 === 0) await other.send(n);
+        if (n % 2 === 0) void held.ack();
+        await until(() => held?.answered, "an answer");
+      }
+      expect(bodies).toEqual(Array.from({ length: 50 }, (_, n) => n));
+      await settling.close();
+      await stream.return();
+    },
+  );
+
   test("nack within the loop brings the message back into the same loop", async () => {
     const queue = await openQueue<number>(level);
     await queue.sendBatch([1, 2]);

@@ -19,6 +19,7 @@ describe("arguments that are not what they say", () => {
     const invalid = expect.objectContaining({ code: "INVALID_ARGUMENT", name: "TypeError" });
     expect(() => ring.tryPush(detached())).toThrow(invalid);
     expect(() => ring.tryPushBatch([new Uint8Array(1), detached()])).toThrow(invalid);
+    expect(() => ring.tryPushBatch(new Array(2))).toThrow(invalid);
     await expect(ring.push(detached())).rejects.toEqual(invalid);
     const lengths = new Uint32Array(2);
     structuredClone(lengths.buffer, { transfer: [lengths.buffer] });

@@ -1,7 +1,7 @@
 /** Batches that find no room: they keep their place, and everybody behind keeps theirs. */
 import { describe, expect, test } from "vitest";
-import { coded, levels, openQueue, take } from "../support/broker.js";
-import { stateOf, within } from "../support/waiting.mjs";
+import { coded, levels, openBroker, openQueue, take } from "../support/broker.js";
+import { stateOf, until, within } from "../support/waiting.mjs";
 
 async function ackAll(queue: Parameters<typeof take>[0], count: number): Promise<unknown[]> {
   const messages = await take(queue, count);
@@ -54,6 +54,57 @@ describe.each(levels)("a batch that finds a '$level' queue full", (level) => {
     await ackAll(queue, 1);
     await queue.send(4);
     expect(await ackAll(queue, 2)).toEqual([2, 4]);
+  });
+});
+
+describe.each(levels)("handles of one '$level' queue, of which one refuses when it is full", (level) => {
+  test("settle every promise, and reject only what is not delivered", async () => {
+    const broker = await openBroker(level);
+    const patient = await broker.queue<string>("tasks", { ...level.queue, capacity: 4 });
+    const strict = await broker.queue<string>("tasks", { ...level.queue, overflow: "reject" });
+    await patient.sendBatch(["1", "2"]);
+    const outcomes: string[] = [];
+    const note = (what: string, sent: Promise<unknown>): Promise<void> =>
+      sent.then(
+        () => void outcomes.push(what),
+        () => void outcomes.push(`${what} refused`),
+      );
+    const all = [
+      note("batch", patient.sendBatch(["b1", "b2", "b3", "b4"])),
+      note("patient", patient.send("patient")),
+      note("strict", strict.send("strict")),
+      note("last", patient.send("last")),
+    ];
+    const delivered: unknown[] = [];
+    const consumer = patient.consume(({ body }) => void delivered.push(body));
+    await within(Promise.all(all), "every promise");
+    const wanted = ["1", "2", "b1", "b2", "b3", "b4", "patient", "last"];
+    if (outcomes.includes("strict")) wanted.splice(7, 0, "strict");
+    await until(() => delivered.length === wanted.length, "the deliveries");
+    expect(delivered).toEqual(wanted);
+    expect(outcomes).toHaveLength(4);
+    await consumer.close();
+  });
+});
+
+describe.each(levels)("what waits for one full '$level' queue", (level) => {
+  test("holds back nothing that waits for another", async () => {
+    const broker = await openBroker(level);
+    const stuck = await broker.queue<number>("stuck", { ...level.queue, capacity: 1 });
+    const moving = await broker.queue<number>("moving", { ...level.queue, capacity: 100 });
+    await stuck.send(0);
+    const waiting = stuck.send(1);
+    await moving.sendBatch(Array.from({ length: 100 }, (_, n) => n));
+    const sends = Array.from({ length: 300 }, (_, n) => moving.send(100 + n));
+    const bodies: number[] = [];
+    const consumer = moving.consume(({ body }) => void bodies.push(body), { prefetch: 100 });
+    await within(Promise.all(sends), "those of the queue that moves");
+    await until(() => bodies.length === 400, "their deliveries");
+    expect(bodies).toEqual(Array.from({ length: 400 }, (_, n) => n));
+    expect(await stateOf(waiting)).toBe("pending");
+    await ackAll(stuck, 1);
+    await within(waiting, "the other one");
+    await consumer.close();
   });
 });
 

@@ -132,6 +132,10 @@ TEST(LedgerReplayedDeliveryMakesSuspectAndReturnClears) {
   CHECK((queue.takeSeqs(1, 4) == Seqs{3}));
   CHECK((queue.takeSeqs(1, 4) == Seqs{4}));
   CHECK_EQ(queue.ledger().leasesOf(1), 4u);
+  queue.restart();
+  const auto alone = queue.take(1, 4);
+  queue.untake(1, alone);  // as if it had not happened
+  CHECK((queue.takeSeqs(1, 4) == Seqs{1}));
   CHECK_EQ(queue.ledger().leasesOf(2), 0u);
 }
 

@@ -68,7 +68,7 @@ class ReferenceLedger {
       if (++m.deliveries > 1) ++redelivered;
       m.lease = {consumer, taken_[consumer]++, now.monotonic_ms + limits.visibility_timeout_ms,
                  m.first_ms != 0 ? m.first_ms : now.wall_ms, now.wall_ms};
-      out.push_back({seq, m.ref, m.bytes, m.deliveries});
+      out.push_back({seq, m.ref, m.bytes, m.deliveries, alone});
       if (alone) break;
     }
     return out;
@@ -80,6 +80,7 @@ class ReferenceLedger {
       if (m == nullptr) continue;
       if (m->deliveries > 1) --redelivered;
       --m->deliveries;
+      m->suspect = d.was_suspect;
       --taken_[consumer];
       m->state = Message::kReady;
     }
