@@ -62,7 +62,21 @@ export async function build({
     if (!existsSync(join(root, addon))) checkTools("the addon");
     if (!addonOnly) await installPackages();
     await compileNative("millrace", "the addon", ["native"], addon);
-    if (!addonOnly) await compileTypeScript();
+    if (!addonOnly) {
+      await compileTypeScript("typescript", "the TypeScript", "tsconfig.json", ["src"], "dist", "index.js");
+      // They import the package by its name, as a user would: its declarations must be there first.
+      const examples = join("build", "examples");
+      const main = join("agent-pool", "agents.js");
+      const inputs = ["src", "tsconfig.json", "examples"];
+      await compileTypeScript(
+        "examples",
+        "the examples",
+        join("examples", "tsconfig.json"),
+        inputs,
+        examples,
+        main,
+      );
+    }
     const core = ["native/base", "native/os", "native/ring", "native/log", "native/ledger", "native/engine"];
     const nativeTest = join("build", "Release", `millrace_test${sanitize}`);
     if (nativeTests) {
@@ -156,29 +170,19 @@ async function compileNative(target, label, folders, output, sanitize) {
   upToDate.write();
 }
 
-async function compileTypeScript() {
+async function compileTypeScript(stamp, label, project, sources, outputs, main) {
   const compiler = join(root, "node_modules", "typescript", "bin", "tsc");
   const inputs = [
     process.version,
     readFileSync(join(root, "node_modules", "typescript", "package.json"), "utf8"),
   ];
-  const upToDate = stampOf(
-    "typescript",
-    hashOf(inputs, ["src", "tsconfig.json"], /\.(ts|json)$/),
-    join("dist", "index.js"),
-  );
+  const hash = hashOf(inputs, [...sources, project], /\.(ts|json)$/);
+  const upToDate = stampOf(stamp, hash, join(outputs, main));
   if (upToDate.matches) return;
   upToDate.clear();
-  // A file that left src must leave dist too: it would be packed and could still be imported.
-  rmSync(join(root, "dist"), { recursive: true, force: true });
-  await step("compiling the TypeScript", [
-    process.execPath,
-    compiler,
-    "-p",
-    "tsconfig.json",
-    "--pretty",
-    "false",
-  ]);
+  // A file that left its sources must leave the outputs too: it would be packed and could still be imported.
+  rmSync(join(root, outputs), { recursive: true, force: true });
+  await step(`compiling ${label}`, [process.execPath, compiler, "-p", project, "--pretty", "false"]);
   upToDate.write();
 }
 

@@ -33,7 +33,7 @@ function listed(): string[] {
     );
   } catch {
     // No git, or a copy without its history: the folders that hold our own files.
-    return ["native", "src", "test", "bench"].flatMap((folder) =>
+    return ["native", "src", "test", "bench", "examples"].flatMap((folder) =>
       existsSync(join(root, folder))
         ? readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
             .filter((entry) => entry.isFile())

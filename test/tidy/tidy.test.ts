@@ -136,12 +136,12 @@ describe("TypeScript layers", () => {
   const layers: readonly RegExp[] = [
     /^src\/(errors|options|bytes|codec|engine\/(binding|native-ring))\.ts$/,
     /^src\/engine\//,
-    /^src\/(?!queue|broker|index|main\/|pool\/worker\.ts)/,
+    /^src\/(?!queue|broker|index|pool\/worker\.ts)/,
     /^src\/queue\.ts$/,
     /^src\/broker\.ts$/,
     /^src\/index\.ts$/,
-    // Programs: what a worker thread starts, and the main job. They use the library as its users do.
-    /^src\/(pool\/worker|main\/.*)\.ts$/,
+    // What a worker thread starts: it uses the library as its users do.
+    /^src\/pool\/worker\.ts$/,
   ];
   const layerOf = (path: string) => layers.findIndex((pattern) => pattern.test(path));
   const relative = (source: Source) => importsOf(source).filter(({ name }) => name.startsWith("."));
@@ -176,6 +176,18 @@ describe("TypeScript layers", () => {
       ]),
     );
     expect(cycleIn(graph)).toEqual([]);
+  });
+
+  test("examples import the package by its name, as their readers will", () => {
+    const examples = sourcesUnder("examples", /\.ts$/);
+    expect(examples.length).toBeGreaterThan(0);
+    const known = new Set(examples.map(({ path }) => path));
+    const findings = report(examples, (source) =>
+      relative(source)
+        .map(({ name }) => resolveImport(source, name))
+        .filter((path) => !known.has(path)),
+    );
+    expect(findings).toEqual([]);
   });
 
   test("only engine/binding.ts loads the addon", () => {

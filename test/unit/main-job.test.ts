@@ -1,20 +1,20 @@
-/** The main job (src/main): that its counts add up, and that nothing stops it from arriving at them. */
+/** The main job (examples/agent-pool): that its counts add up, and that nothing stops it from arriving at them. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, onTestFailed, test } from "vitest";
-import { addCounts, analyse, noCounts } from "../../dist/main/analysis.js";
-import { differences } from "../../dist/main/check.js";
-import type { PieceResult } from "../../dist/main/messages.js";
-import { LINE_BYTES_MAX, readInput } from "../../dist/main/reading.js";
-import { split } from "../../dist/main/splitter.js";
-import { Tally } from "../../dist/main/tally.js";
+import { addCounts, analyse, noCounts } from "../../build/examples/agent-pool/analysis.js";
+import { differences } from "../../build/examples/agent-pool/check.js";
+import type { PieceResult } from "../../build/examples/agent-pool/messages.js";
+import { LINE_BYTES_MAX, readInput } from "../../build/examples/agent-pool/reading.js";
+import { split } from "../../build/examples/agent-pool/splitter.js";
+import { Tally } from "../../build/examples/agent-pool/tally.js";
 import { makeDirectory } from "../support/directory.mjs";
 import { Random, seedOfRun } from "../support/random.mjs";
 
 const seed = seedOfRun();
-const job = fileURLToPath(new URL("../../dist/main/agents.js", import.meta.url));
+const job = fileURLToPath(new URL("../../build/examples/agent-pool/agents.js", import.meta.url));
 const scratch = makeDirectory();
 const input = join(scratch, "input");
 
@@ -231,7 +231,7 @@ function freshData(): string {
 
 describe("Ctrl-C", () => {
   test("asks to stop at first, ends the process when it comes again, and a double signal is one", async () => {
-    const { href } = new URL("../../dist/main/interrupt.js", import.meta.url);
+    const { href } = new URL("../../build/examples/agent-pool/interrupt.js", import.meta.url);
     const program = `
       const { interruptSignal } = await import(${JSON.stringify(href)});
       interruptSignal().addEventListener("abort", () => console.log("asked"));

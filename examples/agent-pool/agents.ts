@@ -1,5 +1,5 @@
 /** The main job, `npm start [directory]`: a pool of agents works through real files over durable queues. */
-import { MillraceError } from "../index.js";
+import { MillraceError } from "millrace";
 import { differences, plainCount } from "./check.js";
 import { makeDataDirectory, removeDataDirectory } from "./data-directory.js";
 import { JobError, UsageError } from "./failures.js";

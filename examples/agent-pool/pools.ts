@@ -1,5 +1,5 @@
 /** The worker threads of both stages, and the death of one of them in the middle. */
-import type { WorkerPool } from "../index.js";
+import type { WorkerPool } from "millrace";
 import type { CountData } from "./count-agent.js";
 import { JobError } from "./failures.js";
 import type { JobQueues } from "./messages.js";

@@ -16,7 +16,7 @@ export interface Options {
 }
 
 const THREADS_MAX = 64;
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
 export const HELP = `usage: npm start -- [directory] [options]
 

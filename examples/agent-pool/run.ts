@@ -1,5 +1,5 @@
 /** One run of the job, from the first thread that starts to the last result that is folded, or to an interruption. */
-import type { Broker, Message } from "../index.js";
+import type { Broker, Message } from "millrace";
 import { JobError } from "./failures.js";
 import type { InputList } from "./input.js";
 import { type JobState, STATE_VERSION } from "./job-state.js";

@@ -2,7 +2,7 @@
  * The `summary` queue as a memory that survives any stop. Its newest message is the job's state; an older one is acked
  * only after the newer one is on the disk, so there is always one to read.
  */
-import type { Message, MessageStream, Queue } from "../index.js";
+import type { Message, MessageStream, Queue } from "millrace";
 import type { JobState } from "./job-state.js";
 
 /** One, or two after a stop between a save and its ack. */

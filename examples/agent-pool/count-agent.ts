@@ -1,5 +1,5 @@
 /** Stage two: counts what is in a piece and sends the result on. Runs in the threads of a pool. */
-import type { Agent, Broker, Queue } from "../index.js";
+import type { Agent, Broker, Queue } from "millrace";
 import { analyse } from "./analysis.js";
 import type { Piece, PieceResult } from "./messages.js";
 

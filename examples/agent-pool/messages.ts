@@ -1,5 +1,5 @@
 /** The four queues of the job and what travels in them. */
-import type { Broker, Queue } from "../index.js";
+import type { Broker, Queue } from "millrace";
 import type { Counts, FileKind } from "./analysis.js";
 import type { JobState } from "./job-state.js";
 import { LINE_BYTES_MAX } from "./reading.js";

@@ -2,7 +2,7 @@
  * The job: files go into the first queue, two stages of agents work, and their results are folded into a state that is
  * made durable from time to time, so that a stop at any moment costs little and loses nothing.
  */
-import { Broker, MillraceError } from "../index.js";
+import { Broker, MillraceError } from "millrace";
 import { UsageError } from "./failures.js";
 import { checkSameJob } from "./job-state.js";
 import { Journal } from "./journal.js";

@@ -1,6 +1,6 @@
 /** Stage one: reads a file, splits it and sends the pieces on. Runs in the threads of a pool. */
 import { join } from "node:path";
-import type { Agent, Broker, Queue } from "../index.js";
+import type { Agent, Broker, Queue } from "millrace";
 import { noCounts } from "./analysis.js";
 import type { FileTask, Piece, PieceResult } from "./messages.js";
 import { LINE_BYTES_MAX, readInput } from "./reading.js";
