@@ -6,6 +6,7 @@ import { awaited, batches, flow } from "./harness/flow.mjs";
 import { atLeast } from "./harness/report.mjs";
 import { inTurns } from "./harness/statistics.mjs";
 import { withQueue } from "./harness/store.mjs";
+import { inWorkers } from "./harness/takers.mjs";
 
 export const title = "Memory queue: sent, delivered to a worker and acked";
 
@@ -57,7 +58,7 @@ async function compare({ codec, shape, count, sends, baseline, repetitions }) {
   const other = await baseline({ shape, count: Math.round(count / 8) });
   for (const { name, send, goal } of sends) {
     await withQueue({ codec }, async (queue) => {
-      const { measure, stop } = await flow(queue, { send, count, shape });
+      const { measure, stop } = await flow(queue, { send, take: inWorkers(), count, shape });
       const [ours, theirs] = await inTurns(repetitions, [measure, other.measure]);
       await stop();
       rows.push({

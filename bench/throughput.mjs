@@ -5,6 +5,7 @@ import { RawDisk } from "./harness/raw-disk.mjs";
 import { atLeast } from "./harness/report.mjs";
 import { inTurns, median, percentiles } from "./harness/statistics.mjs";
 import { withQueue } from "./harness/store.mjs";
+import { handler, inWorkers } from "./harness/takers.mjs";
 
 export const title = "Throughput: sent, committed, delivered and acked durable, one sending thread";
 
@@ -29,7 +30,7 @@ const variants = [
     send: awaited(1024),
     shape: small,
     thousands: 200,
-    here: true,
+    take: handler(),
   },
   {
     name: "sync, 256 B, 64 awaited, consumer in a worker",
@@ -52,7 +53,7 @@ const variants = [
     send: batches(BATCH, 8),
     shape: small,
     thousands: 512,
-    here: true,
+    take: handler(),
   },
   {
     name: "sync, 1 KiB, 1,024 awaited, consumer in a worker",
@@ -120,7 +121,7 @@ async function measure({ variant, quick, repetitions, dir }) {
   const count = (thousands * 1000 * (quick ? 0.4 : 2)) & -BATCH;
   let result;
   await withQueue({ dir, durability }, async (queue) => {
-    const { measure, stop } = await flow(queue, { ...how, count });
+    const { measure, stop } = await flow(queue, { take: inWorkers(), ...how, count });
     [result] = await inTurns(repetitions, [measure]);
     await stop();
     return 0;

@@ -4,12 +4,21 @@ import { Samples } from "./statistics.mjs";
 import { settled } from "./store.mjs";
 
 const SAMPLE_EVERY = 8;
-const agent = new URL("../agents/count.mjs", import.meta.url);
 
-/** Bodies to send: `next()` is valid until it was called `ahead` more times. */
-function bodies({ bytes, objects }, ahead) {
+/** Bodies to send: `next()` is valid until it was called `ahead` more times, a `fresh` one for good. */
+function bodies({ bytes, objects, fresh }, ahead) {
   let index = 0;
   if (objects) return { next: () => objectOf(index++) };
+  if (fresh) {
+    const pattern = body(bytes);
+    return {
+      next() {
+        const one = Buffer.from(pattern);
+        number(one, index++);
+        return one;
+      },
+    };
+  }
   const made = Array.from({ length: ahead }, () => body(bytes));
   return {
     next() {
@@ -57,18 +66,15 @@ export function batches(size, window) {
 }
 
 /**
- * Starts the consumers and returns a measure for inTurns(): sends `count` messages, waits until every one is delivered,
- * acked and that durable, checks them, and gives messages a second with the senders' latencies.
+ * Starts the consumer, one of takers.mjs, and returns a measure for inTurns(): sends `count` messages, waits until every
+ * one is delivered, acked and that durable, checks them, and gives messages a second with the senders' latencies.
  */
-export async function flow(queue, { send, count, shape, threads = 1, here = false, consume = {} }) {
+export async function flow(queue, { send, take, count, shape }) {
   const arrivals = Arrivals.create(count, shape.bytes ?? 8);
   const note = shape.objects ? (body) => arrivals.object(body) : (body) => arrivals.bytes(body);
-  const options = { prefetch: 1024, ...consume };
   const data = { shared: arrivals.shared, objects: shape.objects === true };
-  const consumer = here
-    ? queue.consume((message) => note(message.body), options)
-    : queue.consumeInWorkers(agent, { threads, data, ...options });
-  if (!here) await consumer.ready;
+  const consumer = take(queue, { note, data });
+  await consumer.ready;
   const samples = new Samples(count);
   return {
     measure: async () => {
