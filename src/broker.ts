@@ -147,7 +147,8 @@ export class Broker implements AsyncDisposable {
     name: string,
     options: QueueOptions & { codec: "text" },
   ): Promise<Queue<T>>;
-  queue<T = unknown>(name: string, options?: QueueOptions): Promise<Queue<T>>;
+  /** With a codec that is only known at run time: the type of its bodies is not. */
+  queue(name: string, options?: QueueOptions): Promise<Queue>;
   async queue<T = unknown>(name: string, options?: QueueOptions): Promise<Queue<T>> {
     if (this.#closing !== undefined) throw new MillraceError("CLOSED", "the broker is closed");
     return Queue.open<T>(this.#host(), name, options);

@@ -1,4 +1,5 @@
 /** Consumption by a handler, with a limit on how many run at once. */
+import { types } from "node:util";
 import { type Closable, type CloseOptions, readCloseTimeout } from "./closing.js";
 import type { Codec } from "./codec.js";
 import type { Session } from "./engine/session.js";
@@ -17,8 +18,20 @@ export interface HandlerContext {
   readonly signal: AbortSignal;
 }
 
+/** What a handler may return: anything, or a promise of it, but no generator or iterator, whose lines nobody would run. */
+export type HandlerResult =
+  | (object & { readonly throw?: never })
+  // biome-ignore lint/suspicious/noConfusingVoidType: a function without a return is a handler too
+  | void
+  | null
+  | string
+  | number
+  | bigint
+  | boolean
+  | symbol;
+
 /** Returning acks the message, throwing nacks it, unless the handler answered itself. */
-export type Handler<T> = (message: Message<T>, context: HandlerContext) => unknown;
+export type Handler<T> = (message: Message<T>, context: HandlerContext) => HandlerResult;
 
 export interface ConsumeOptions {
   /** Handlers that run at once, 1 to 65,536. Default 1. */
@@ -91,6 +104,7 @@ export class Consumer<T> implements Closable, AsyncDisposable {
   ) {
     const { concurrency, prefetch, onError } = readConsumeOptions(options);
     if (typeof handler !== "function") throw invalidArgument("handler must be a function");
+    if (types.isGeneratorFunction(handler)) throw invalidArgument("handler must not be a generator function");
     this.#handler = handler;
     this.#concurrency = concurrency;
     this.#prefetch = prefetch;
@@ -147,20 +161,22 @@ export class Consumer<T> implements Closable, AsyncDisposable {
   #start(message: Message<T>): void {
     this.#running++;
     let result: Promise<unknown> | undefined;
+    let unrun: { error: Error } | undefined;
     try {
       const returned = this.#handler(message, this.#context) as PromiseLike<unknown> | undefined;
       // A thenable of any make settles once, as a promise.
       if (typeof returned?.then === "function") result = Promise.resolve(returned);
+      else unrun = unrunIn(returned);
     } catch (error) {
       this.#finish(message, { error }, false);
       return;
     }
     if (result === undefined) {
-      this.#finish(message, undefined, false);
+      this.#finish(message, unrun, false);
       return;
     }
     result.then(
-      () => this.#finish(message, undefined, true),
+      (value) => this.#finish(message, unrunIn(value), true),
       (error: unknown) => this.#finish(message, { error }, true),
     );
   }
@@ -215,6 +231,12 @@ export class Consumer<T> implements Closable, AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** The failure of a handler that left its work to a generator: nobody runs it, so nothing was done. */
+function unrunIn(returned: unknown): { error: Error } | undefined {
+  if (typeof returned !== "object" || !types.isGeneratorObject(returned)) return undefined;
+  return { error: invalidArgument("the handler returned a generator, whose lines nobody runs") };
 }
 
 function reasonOf(error: unknown): string {

@@ -1,12 +1,14 @@
 export { Broker, type BrokerHandle, type BrokerOptions, type BrokerStats } from "./broker.js";
 export type { CloseOptions } from "./closing.js";
 export type { CodecName } from "./codec.js";
-export type { ConsumeOptions, Consumer, Handler, HandlerContext } from "./consumer.js";
+export type { ConsumeOptions, Consumer, Handler, HandlerContext, HandlerResult } from "./consumer.js";
 export { type ErrorCode, MillraceError } from "./errors.js";
 export type { Headers } from "./headers.js";
 export type { DeadLetter, Message, MessageContent, NackOptions } from "./message.js";
 export type { MessageStream, ReceiveOptions } from "./message-stream.js";
-export type { Agent, AgentContext, PoolOptions, WorkerPool } from "./pool/worker-pool.js";
+export type { Agent, AgentContext } from "./pool/agent.js";
+export type { PoolOptions } from "./pool/pool-options.js";
+export type { WorkerPool } from "./pool/worker-pool.js";
 export type { BatchReceipt, Durability, Receipt, SendOptions } from "./producer.js";
 export type { Queue, QueueOptions, QueueStats } from "./queue.js";
 export { Ring, type RingOptions, type RingWaitOptions } from "./ring.js";

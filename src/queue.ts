@@ -8,7 +8,8 @@ import type { Leased } from "./lease-holder.js";
 import { MessageContent } from "./message.js";
 import { MessageStream, type ReceiveOptions } from "./message-stream.js";
 import { integer, milliseconds, oneOf, queueName, readOptions } from "./options.js";
-import { type PoolOptions, WorkerPool } from "./pool/worker-pool.js";
+import type { PoolOptions } from "./pool/pool-options.js";
+import { WorkerPool } from "./pool/worker-pool.js";
 import { type BatchReceipt, type Durability, Producer, type Receipt, type SendOptions } from "./producer.js";
 
 export interface QueueOptions {

@@ -1,36 +1,19 @@
 /**
- * Worker threads that consume a queue. Piscina owns the threads' life; each runs one long-lived task that attaches to
- * the broker and takes messages itself. What is unfinished is known from the leases, not from the pool: when a thread
- * dies, the engine gives its leases back at once and this class starts another task.
+ * Worker threads that consume a queue. Each runs one long-lived task that attaches to the broker and takes messages
+ * itself. What is unfinished is known from the leases, not from the pool: when a thread dies, the engine gives its
+ * leases back at once, and the pool starts another in its place.
+ *
+ * A place whose thread did not live long waits before the next one starts, twice as long each time. Once the threads of
+ * every place have failed to start several times in a row, the pool gives up.
  */
-import { availableParallelism } from "node:os";
-import { isAbsolute } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { MessageChannel, type MessagePort, type ResourceLimits } from "node:worker_threads";
-import { Piscina } from "piscina";
 import { type Closable, type CloseOptions, readCloseTimeout } from "../closing.js";
 import type { CodecName } from "../codec.js";
-import { type HandlerContext, readConsumeOptions } from "../consumer.js";
-import type { BrokerHandle } from "../engine/binding.js";
-import { errorOf, invalidArgument, MillraceError, outOfRange } from "../errors.js";
-import type { Message } from "../message.js";
-import { integer, readOptions } from "../options.js";
-import type { FromWorker, ToWorker, WorkerTask } from "./protocol.js";
-
-export interface PoolOptions {
-  /** Worker threads, 1 to 1,024. Default: the machine's parallelism. */
-  threads?: number;
-  /** Handlers that run at once in each thread. Default 1. */
-  concurrency?: number;
-  /** Messages leased ahead by each thread. Default 64 or `concurrency`. */
-  prefetch?: number;
-  /** Passed to each agent as `context.data`; must be structured-cloneable. */
-  data?: unknown;
-  /** Limits of each thread's heap, as in `new Worker`. */
-  resourceLimits?: ResourceLimits;
-  /** Called when a thread died (it is replaced) and with errors of its consumer. Default: ignored. */
-  onError?: (error: Error) => void;
-}
+import { type BrokerHandle, holdLoop } from "../engine/binding.js";
+import { MillraceError } from "../errors.js";
+import { agentUrl } from "./agent.js";
+import { after, nowMs } from "./clock.js";
+import { type PoolOptions, readPoolOptions } from "./pool-options.js";
+import { PoolThread } from "./pool-thread.js";
 
 /** What a pool needs of its queue and its broker. */
 export interface PoolHost {
@@ -42,58 +25,25 @@ export interface PoolHost {
   remove(closable: Closable): void;
 }
 
-/** What an agent gets beside the message. `B` is the broker, attached in the agent's thread. */
-export interface AgentContext<B = unknown> extends HandlerContext {
-  readonly broker: B;
-  readonly data: unknown;
-}
+/** Starts in a row that fail in every place until the pool gives up. */
+const FAILED_STARTS_MAX = 7;
+/** A thread that took messages for this long is replaced at once. */
+const LONG_LIFE_MS = 1000;
+const PAUSE_MS_MIN = 50;
+const PAUSE_MS_MAX = 5000;
+/** What threads get beyond the deadline of a close, to answer. */
+const ANSWER_MS = 100;
 
-/** The handler that an agent's module exports as `default` or `handler`. */
-export type Agent<T, B = unknown> = (message: Message<T>, context: AgentContext<B>) => unknown;
-
-/** A thread that dies this often in a row before it took its first message makes the pool fail. */
-const FAILED_STARTS_MAX = 5;
-const THREADS_MAX = 1024;
-const SHORT_LIFE_MS = 250;
-const RESTART_WAIT_MS = 50;
-
-interface Thread {
-  readonly since: number;
-  port: MessagePort;
-  done: Promise<void>;
-}
-
-function moduleUrl(module: unknown): string {
-  if (module instanceof URL) {
-    if (module.protocol !== "file:")
-      throw invalidArgument("the agent's module must be a file: URL or a path");
-    return module.href;
-  }
-  if (typeof module !== "string") throw invalidArgument("the agent's module must be a URL or a path");
-  if (module.startsWith("file:")) return module;
-  if (!isAbsolute(module)) throw invalidArgument("the path of the agent's module must be absolute");
-  return pathToFileURL(module).href;
-}
-
-/** What each thread would get; thrown on before there are threads that cannot be told. */
-function cloned(data: unknown): unknown {
-  try {
-    return structuredClone(data);
-  } catch (cause) {
-    throw Object.assign(invalidArgument("data must be structured-cloneable"), { cause });
-  }
-}
-
-function readResourceLimits(limits: unknown): ResourceLimits {
-  const known = ["maxOldGenerationSizeMb", "maxYoungGenerationSizeMb", "codeRangeSizeMb", "stackSizeMb"];
-  const given = readOptions(limits, known, "resourceLimits");
-  for (const [name, value] of Object.entries(given)) {
-    if (typeof value !== "number") throw invalidArgument(`resourceLimits.${name} must be a number`);
-    if (!(value > 0 && value < Number.POSITIVE_INFINITY)) {
-      throw outOfRange(`resourceLimits.${name} must be a positive number of MiB`);
-    }
-  }
-  return { ...given };
+/** One of the threads that were asked for; those that run there follow each other. */
+interface Place {
+  thread: PoolThread | undefined;
+  /** When its thread began to take messages. */
+  readyAtMs: number | undefined;
+  wasReady: boolean;
+  /** In a row: threads that ended before they took messages, and threads that did not live long. */
+  failedStarts: number;
+  shortLives: number;
+  cancelPause: () => void;
 }
 
 export class WorkerPool implements Closable, AsyncDisposable {
@@ -101,19 +51,16 @@ export class WorkerPool implements Closable, AsyncDisposable {
   /** Resolves when every thread takes messages; rejects with `POOL_FAILED` if none can be started. */
   readonly ready: Promise<void>;
   /**
-   * Resolves when the pool has closed, whoever closed it; rejects when it ended by a failure: `POOL_FAILED` (its threads
-   * cannot be started), `STORE_FAILED`.
+   * Resolves when the pool has closed, whoever closed it; rejects when it ended by a failure: `STORE_FAILED`, or
+   * `POOL_FAILED` once the threads of every place have failed to start 7 times in a row, within 4 seconds or more.
    */
   readonly closed: Promise<void>;
-  readonly #piscina: Piscina;
-  readonly #task: Omit<WorkerTask, "port">;
+  readonly #start: (place: Place) => PoolThread;
   readonly #onError: (error: Error) => void;
   readonly #onClosed: () => void;
   readonly #stopListening: () => void;
-  readonly #running = new Set<Thread>();
+  readonly #places: readonly Place[];
   #restarts = 0;
-  #failedStarts = 0;
-  #starting: number;
   #becomeReady: () => void = () => {};
   #refuse: (error: Error) => void = () => {};
   #becomeClosed: () => void = () => {};
@@ -122,26 +69,13 @@ export class WorkerPool implements Closable, AsyncDisposable {
 
   /** @internal Use `queue.consumeInWorkers()`. */
   constructor(host: PoolHost, module: unknown, options: PoolOptions | undefined) {
-    const known = ["threads", "concurrency", "prefetch", "data", "resourceLimits", "onError"] as const;
-    const given = readOptions(options, known, "pool options");
-    const { threads, data, resourceLimits, ...rest } = given;
-    const { concurrency, prefetch, onError } = readConsumeOptions(rest);
-    this.threads =
-      threads === undefined ? availableParallelism() : integer(threads, "threads", 1, THREADS_MAX);
-    const limits = readResourceLimits(resourceLimits);
+    const { threads, concurrency, prefetch, data, resourceLimits, onError } = readPoolOptions(options);
     const { handle, queue, codec } = host;
-    this.#task = {
-      handle,
-      queue,
-      codec,
-      module: moduleUrl(module),
-      concurrency,
-      prefetch,
-      data: cloned(data),
-    };
+    const task = { handle, queue, codec, module: agentUrl(module), concurrency, prefetch, data };
+    this.threads = threads;
     this.#onError = onError;
-    this.#onClosed = () => host.remove(this);
-    this.#starting = this.threads;
+    this.#start = (place) =>
+      new PoolThread(task, resourceLimits, { ready: () => this.#isReady(place), error: onError });
     this.ready = new Promise((resolve, reject) => {
       this.#becomeReady = resolve;
       this.#refuse = reject;
@@ -151,74 +85,69 @@ export class WorkerPool implements Closable, AsyncDisposable {
       this.#becomeClosed = () => (this.#failure === undefined ? resolve() : reject(this.#failure));
     });
     this.closed.catch(() => {});
-    this.#piscina = new Piscina({
-      filename: fileURLToPath(new URL("./worker.js", import.meta.url)),
-      name: "run",
-      minThreads: this.threads,
-      maxThreads: this.threads,
-      concurrentTasksPerWorker: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      // A parked event loop would run no timers and see no wake-ups.
-      atomics: "disabled",
-      recordTiming: false,
-      resourceLimits: limits,
-    });
-    this.#piscina.on("error", (error: Error) => this.#onError(error));
+    // The process waits for an open pool, also while none of its threads runs.
+    const letGo = holdLoop();
+    this.#onClosed = () => {
+      letGo();
+      host.remove(this);
+    };
     this.#stopListening = host.onEnd((error) => {
       if (this.#closing !== undefined) return;
       if (error instanceof MillraceError && error.code === "CLOSED") void this.close({ timeout: 0 });
       else this.#fail(error);
     });
-    for (let i = 0; i < this.threads; i++) this.#start(true);
+    this.#places = Array.from({ length: threads }, () => ({
+      thread: undefined,
+      readyAtMs: undefined,
+      wasReady: false,
+      failedStarts: 0,
+      shortLives: 0,
+      cancelPause: () => {},
+    }));
+    for (const place of this.#places) this.#fill(place);
   }
 
-  /** Threads that died and were replaced. */
+  /** Threads that ended and were replaced. */
   get restarts(): number {
     return this.#restarts;
   }
 
-  #start(first: boolean): void {
-    const { port1, port2 } = new MessageChannel();
-    let starting = true;
-    const started = (): void => {
-      starting = false;
-      this.#failedStarts = 0;
-      if (first && --this.#starting === 0) this.#becomeReady();
-    };
-    port1.on("message", (message: FromWorker) => {
-      if (message.type === "ready") started();
-      else this.#onError(errorOf(message.code ?? "POOL_FAILED", message.message));
+  #fill(place: Place): void {
+    const thread = this.#start(place);
+    place.thread = thread;
+    void thread.ended.then(async (error) => {
+      if (this.#closing !== undefined) return;
+      this.#ended(place, error);
+      await thread.destroy();
     });
-    const run = this.#piscina.run({ ...this.#task, port: port2 }, { transferList: [port2] }) as Promise<void>;
-    const thread: Thread = {
-      since: performance.now(),
-      port: port1,
-      done: run.then(
-        () => this.#ended(thread, undefined, starting, first),
-        (error: Error) => this.#ended(thread, error, starting, first),
-      ),
-    };
-    this.#running.add(thread);
   }
 
-  #ended(thread: Thread, error: Error | undefined, starting: boolean, first: boolean): void {
-    thread.port.close();
-    this.#running.delete(thread);
-    if (this.#closing !== undefined) return;
-    const cause = error ?? new MillraceError("POOL_FAILED", "a worker thread stopped taking messages");
+  #isReady(place: Place): void {
+    place.readyAtMs = nowMs();
+    place.failedStarts = 0;
+    place.wasReady = true;
+    if (this.#places.every(({ wasReady }) => wasReady)) this.#becomeReady();
+  }
+
+  #ended(place: Place, error: Error | undefined): void {
+    const { readyAtMs } = place;
+    place.thread = undefined;
+    place.readyAtMs = undefined;
+    if (readyAtMs === undefined) place.failedStarts++;
+    const livedLong = readyAtMs !== undefined && nowMs() - readyAtMs >= LONG_LIFE_MS;
+    place.shortLives = livedLong ? 0 : place.shortLives + 1;
+    const cause = error ?? new MillraceError("POOL_FAILED", "it stopped taking messages");
     this.#onError(new MillraceError("POOL_FAILED", `a worker thread ended: ${cause.message}`, { cause }));
-    if (starting && ++this.#failedStarts >= FAILED_STARTS_MAX) {
-      this.#fail(
-        new MillraceError("POOL_FAILED", `the agent cannot be started: ${cause.message}`, { cause }),
-      );
+    // Told of the end, the user may have closed the pool.
+    if (this.#closing !== undefined) return;
+    if (this.#places.every(({ failedStarts }) => failedStarts >= FAILED_STARTS_MAX)) {
+      const tried = `the pool's threads cannot be started (tried ${FAILED_STARTS_MAX} times each)`;
+      this.#fail(new MillraceError("POOL_FAILED", `${tried}: ${cause.message}`, { cause }));
       return;
     }
     this.#restarts++;
-    // A thread that does not live long is not replaced in a hot loop.
-    const wait = performance.now() - thread.since < SHORT_LIFE_MS ? RESTART_WAIT_MS : 0;
-    setTimeout(() => {
-      if (this.#closing === undefined) this.#start(first && starting);
-    }, wait);
+    if (place.shortLives === 0) this.#fill(place);
+    else place.cancelPause = after(pauseMs(place.shortLives), () => this.#fill(place));
   }
 
   #fail(failure: Error): void {
@@ -241,18 +170,18 @@ export class WorkerPool implements Closable, AsyncDisposable {
   async #shut(timeout: number): Promise<void> {
     this.#stopListening();
     this.#refuse(new MillraceError("CLOSED", "the pool was closed"));
-    const message: ToWorker = { type: "close", timeout };
-    const threads = [...this.#running];
-    for (const thread of threads) thread.port.postMessage(message);
-    let timer: NodeJS.Timeout | undefined;
+    for (const place of this.#places) place.cancelPause();
+    const threads = this.#places.flatMap(({ thread }) => thread ?? []);
+    for (const thread of threads) thread.close(timeout);
+    let cancel = (): void => {};
     const late = new Promise<void>((resolve) => {
       // A thread whose event loop is blocked does not answer: it is terminated.
-      timer = setTimeout(resolve, timeout + 100);
+      cancel = after(timeout + ANSWER_MS, resolve);
     });
-    await Promise.race([Promise.all(threads.map((thread) => thread.done)), late]);
-    clearTimeout(timer);
+    await Promise.race([Promise.all(threads.map(({ ended }) => ended)), late]);
+    cancel();
     try {
-      await this.#piscina.destroy();
+      await Promise.all(threads.map((thread) => thread.destroy()));
     } finally {
       this.#onClosed();
       this.#becomeClosed();
@@ -262,4 +191,8 @@ export class WorkerPool implements Closable, AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function pauseMs(shortLives: number): number {
+  return Math.min(PAUSE_MS_MIN * 2 ** (shortLives - 1), PAUSE_MS_MAX);
 }

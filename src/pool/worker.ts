@@ -3,18 +3,8 @@
  * close. It is started by piscina, never imported; that is why it may import the broker.
  */
 import { Broker } from "../broker.js";
-import { MillraceError } from "../errors.js";
+import { type AgentContext, handlerOf } from "./agent.js";
 import type { FromWorker, ToWorker, WorkerTask } from "./protocol.js";
-import type { Agent, AgentContext } from "./worker-pool.js";
-
-async function loadAgent(module: string): Promise<Agent<unknown, Broker>> {
-  const loaded = (await import(module)) as Record<string, unknown>;
-  const agent = loaded.default ?? loaded.handler;
-  if (typeof agent !== "function") {
-    throw new MillraceError("POOL_FAILED", `${module} exports no function as "default" or "handler"`);
-  }
-  return agent as Agent<unknown, Broker>;
-}
 
 export async function run(task: WorkerTask): Promise<void> {
   const { port, data } = task;
@@ -22,9 +12,9 @@ export async function run(task: WorkerTask): Promise<void> {
   const closing = new Promise<number>((resolve) => {
     port.on("message", (message: ToWorker) => resolve(message.timeout));
   });
-  const agent = await loadAgent(task.module);
+  const agent = handlerOf<Broker>(await import(task.module), task.module);
   const broker = Broker.attach(task.handle);
-  const queue = await broker.queue<unknown>(task.queue, { codec: task.codec });
+  const queue = await broker.queue(task.queue, { codec: task.codec });
   let context: AgentContext<Broker> | undefined;
   const consumer = queue.consume(
     (message, { signal }) => {

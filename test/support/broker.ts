@@ -16,7 +16,7 @@ export interface Level {
   readonly onDisk: boolean;
   readonly receipt: Durability;
   readonly broker: BrokerOptions;
-  readonly queue: QueueOptions;
+  readonly queue: Omit<QueueOptions, "codec">;
 }
 
 const small: BrokerOptions = { segmentBytes: 1 << 20 };
@@ -63,7 +63,8 @@ export async function open(options?: BrokerOptions): Promise<Broker> {
 
 export async function openQueue<T = unknown>(level: Level, options: QueueOptions = {}): Promise<Queue<T>> {
   const broker = await openBroker(level);
-  return broker.queue<T>("tasks", { ...level.queue, ...options });
+  // Whoever names another codec knows the type that goes with it.
+  return (await broker.queue("tasks", { ...level.queue, ...options } as QueueOptions)) as Queue<T>;
 }
 
 /** The next `count` messages, leased to the caller. */

@@ -14,6 +14,7 @@ import {
   type ErrorCode,
   type Handler,
   type HandlerContext,
+  type HandlerResult,
   type Headers,
   type Message,
   type MessageContent,
@@ -53,6 +54,18 @@ describe("Broker", () => {
     expectTypeOf(broker.queue("tasks", { codec: "bytes" })).resolves.toEqualTypeOf<Queue<Uint8Array>>();
     expectTypeOf(broker.queue("tasks", { codec: "text" })).resolves.toEqualTypeOf<Queue<string>>();
     expectTypeOf(broker.queue("tasks")).resolves.toEqualTypeOf<Queue<unknown>>();
+    expectTypeOf(broker.queue<Buffer>("tasks", { codec: "bytes" })).resolves.toEqualTypeOf<Queue<Buffer>>();
+    expectTypeOf(broker.queue<"a" | "b">("tasks", { codec: "text" })).resolves.toEqualTypeOf<
+      Queue<"a" | "b">
+    >();
+    // @ts-expect-error bodies of the codec bytes are bytes
+    void broker.queue<Task>("tasks", { codec: "bytes" });
+    // @ts-expect-error those of the codec text are text
+    void broker.queue<number>("tasks", { codec: "text" });
+    const someCodec = "json" as CodecName;
+    expectTypeOf(broker.queue("tasks", { codec: someCodec })).resolves.toEqualTypeOf<Queue<unknown>>();
+    // @ts-expect-error which codec it is decides what the bodies may be
+    void broker.queue<Task>("tasks", { codec: someCodec });
     // @ts-expect-error a queue has a name
     void broker.queue();
     // @ts-expect-error which is text
@@ -133,6 +146,20 @@ describe("Queue", () => {
       expectTypeOf(context.signal).toEqualTypeOf<AbortSignal>();
     });
     queue.consume(async ({ body: { id } }) => id);
+    queue.consume(() => Math.random() < 0.5 || undefined);
+    queue.consume(({ body }) => (body.id > 0 ? [body] : null));
+    queue.consume(({ body }) => ({ next: body }));
+    queue.consume((received) => received.ack());
+    queue.consume((): object => new Map());
+    expectTypeOf<HandlerResult>().toEqualTypeOf<ReturnType<Handler<Task>>>();
+    // @ts-expect-error nobody runs the lines of a generator
+    queue.consume(function* () {});
+    // @ts-expect-error nor of an asynchronous one
+    queue.consume(async function* ({ body }) {
+      yield body;
+    });
+    // @ts-expect-error nor of one by another name
+    queue.consume((): IterableIterator<number> => [1].values());
     // @ts-expect-error a handler of another type
     queue.consume((_: Message<{ id: string }>) => {});
     // @ts-expect-error options are not misspelled
@@ -153,6 +180,8 @@ describe("Queue", () => {
       expectTypeOf(context.data).toBeUnknown();
     };
     expectTypeOf(agent).toExtend<Agent<Task, Broker>>();
+    // @ts-expect-error nobody runs the lines of a generator
+    (async function* () {}) satisfies Agent<Task, Broker>;
   });
 
   test("has what its users ask of it", () => {

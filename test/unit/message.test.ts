@@ -166,7 +166,7 @@ describe.each(levels)("a message of a $level queue", (level) => {
   ] as const)("whose bytes are not %s says CODEC_FAILED and can still be settled", async (codec, bytes) => {
     const broker = await openBroker(level);
     const raw = await broker.queue<Uint8Array>("tasks", { ...level.queue, codec: "bytes" });
-    const queue = await broker.queue<unknown>("tasks", { codec });
+    const queue = await broker.queue("tasks", { codec });
     await raw.send(bytes);
     const message = await takeOne(queue);
     expect(() => message.body).toThrow(

@@ -1,5 +1,4 @@
 /** A queue consumed in worker threads: threads that die are replaced, and closing is bounded. */
-import { fileURLToPath } from "node:url";
 import type { PoolOptions, Queue, WorkerPool } from "millrace";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { coded, levels, openBroker } from "../support/broker.js";
@@ -118,25 +117,6 @@ describe.each(levels)("a pool on a $level queue", (level) => {
     await until(() => tasks.stats().ready === 1, "the message is back");
   });
 
-  test("an agent that cannot be loaded makes the pool fail, and loses nothing", async () => {
-    const errors: Error[] = [];
-    const { pool, tasks } = await start(
-      { threads: 2, onError: (error) => errors.push(error) },
-      "/nowhere/agent.mjs",
-    );
-    await tasks.send({ n: 1 });
-    await expect(within(pool.ready, "ready")).rejects.toEqual(coded("POOL_FAILED"));
-    expect(errors.length).toBeGreaterThan(0);
-    await pool.close();
-    expect(tasks.stats()).toMatchObject({ ready: 1, inFlight: 0 });
-  });
-
-  test("a module without a handler makes the pool fail", async () => {
-    const module = fileURLToPath(new URL("../support/random.mjs", import.meta.url));
-    const { pool } = await start({ threads: 1 }, module);
-    await expect(within(pool.ready, "ready")).rejects.toEqual(coded("POOL_FAILED"));
-  });
-
   test("closes with its broker", async () => {
     const broker = await openBroker(level);
     const tasks = await broker.queue<Work>("tasks", level.queue);
@@ -163,18 +143,6 @@ describe.each(levels)("a pool on a $level queue", (level) => {
     expect(pool.restarts).toBe(1);
     expect(errors[0]).toEqual(coded("POOL_FAILED"));
   });
-});
-
-test("a pool whose threads cannot be started ends, and says so to whoever looks", async () => {
-  const broker = await openBroker(levels[0] as (typeof levels)[0]);
-  const tasks = await broker.queue("tasks");
-  const told: Error[] = [];
-  const missing = new URL("./fixtures/no-such-agent.mjs", import.meta.url);
-  const pool = tasks.consumeInWorkers(missing, { threads: 1, onError: (error) => told.push(error) });
-  await expect(within(pool.closed, "the end", 20_000)).rejects.toEqual(coded("POOL_FAILED"));
-  await expect(pool.ready).rejects.toEqual(coded("POOL_FAILED"));
-  expect(told.length).toBeGreaterThan(0);
-  await pool.close();
 });
 
 test("there is no pool on a closed broker", async () => {
