@@ -20,12 +20,14 @@
     {
       "target_name": "millrace",
       "sources": ["<!@(<(sources_of) <(core) native/addon)"],
-      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
+      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS", "MILLRACE_VERSION=\"<!(node -p \"require('./package.json').version\")\""],
       # Other people's headers come in as system headers, so that warnings are errors in our own files only.
       # (That is why the node_addon_api target is not a dependency: it would bring them in with -I.) The
       # compiler runs in build/, include_dir is relative to this folder: hence the "../".
       "cflags_cc": ["-O3", "-isystem../<!(node -p \"require('node-addon-api').include_dir\")", "-isystem<(node_root_dir)/include/node"],
-      "ldflags": ["-Wl,-z,nodelete"]
+      # nodelete: a thread that ends must not unload code that others run. The script hides every symbol but the
+      # entry: two copies of the addon in one process, of one version or of two, must share nothing.
+      "ldflags": ["-Wl,-z,nodelete", "-Wl,--version-script=../native/addon/exports.map"]
     }
   ],
   "conditions": [

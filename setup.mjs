@@ -147,7 +147,9 @@ async function compileNative(target, label, folders, output, sanitize) {
   const environment = ["CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "PYTHON"].map(
     (name) => process.env[name],
   );
-  const inputs = [process.version, process.arch, process.versions.modules, nodedir, versions, environment];
+  const { version } = require("./package.json");
+  const node = [process.version, process.arch, process.versions.modules, nodedir];
+  const inputs = [version, node, versions, environment];
   const hash = hashOf(inputs, [...folders, "binding.gyp"], /\.(cc|h|gyp)$/);
   const upToDate = stampOf(target, hash, output);
   if (upToDate.matches) return;

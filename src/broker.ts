@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { type Closable, type CloseOptions, readCloseTimeout } from "./closing.js";
-import { type BrokerHandle, holdLoop } from "./engine/binding.js";
+import type { BrokerHandle } from "./engine/binding.js";
+import { holdLoop } from "./engine/loop.js";
 import { Session } from "./engine/session.js";
 import { invalidArgument, MillraceError, outOfRange } from "./errors.js";
 import { integer, oneOf, readOptions, text } from "./options.js";
@@ -111,8 +112,8 @@ export class Broker implements AsyncDisposable {
 
   /**
    * The broker of this handle, in another thread of the same process. Throws `BROKER_NOT_FOUND` if it is not open.
-   * Closing an attached broker detaches this thread only; until then it holds some memory of the thread. It keeps the
-   * thread alive only while consumers wait.
+   * Closing an attached broker detaches this thread only, unless nobody else is left who has it open: then it ends, as by
+   * its opener's close. Until then it holds some memory of the thread. It keeps the thread alive only while consumers wait.
    */
   static attach(handle: BrokerHandle): Broker {
     const given = readOptions(handle, ["broker", "token"], "the handle");
@@ -200,9 +201,12 @@ export class Broker implements AsyncDisposable {
       if (this.#owner) await this.#session.native.close();
       this.#session.poll();
     } finally {
-      this.#session.detach();
-      this.#release();
-      release();
+      try {
+        await this.#session.detach();
+      } finally {
+        this.#release();
+        release();
+      }
     }
   }
 

@@ -2,6 +2,7 @@
 import { types } from "node:util";
 import { type Closable, type CloseOptions, readCloseTimeout } from "./closing.js";
 import type { Codec } from "./codec.js";
+import { after, holdLoop, nextTurn, soon, throwLater } from "./engine/loop.js";
 import type { Session } from "./engine/session.js";
 import { invalidArgument, MillraceError } from "./errors.js";
 import { type Leased, LeaseHolder } from "./lease-holder.js";
@@ -62,10 +63,7 @@ export function readConsumeOptions(options: ConsumeOptions | undefined): Require
     try {
       told(error);
     } catch (thrown) {
-      // An uncaught exception, as from any callback, but not in the middle of what was going on.
-      queueMicrotask(() => {
-        throw thrown;
-      });
+      throwLater(thrown);
     }
   };
   return { concurrency, prefetch, onError };
@@ -125,7 +123,7 @@ export class Consumer<T> implements Closable, AsyncDisposable {
       if (!(error instanceof MillraceError) || error.code !== "CLOSED") onError(error);
       void this.close({ timeout: 0 });
     });
-    queueMicrotask(() => this.#pump());
+    void soon(() => this.#pump());
   }
 
   /** Handlers that run now. */
@@ -139,7 +137,7 @@ export class Consumer<T> implements Closable, AsyncDisposable {
     while (this.#running < this.#concurrency && this.#closing === undefined && !this.#resting) {
       if (starts++ === PER_TURN_MAX) {
         this.#resting = true;
-        setImmediate(this.#wake);
+        nextTurn(this.#wake);
         return;
       }
       let message: Message<T> | undefined;
@@ -192,7 +190,7 @@ export class Consumer<T> implements Closable, AsyncDisposable {
     // Handlers that end in the same turn share one look for more.
     if (later && !this.#resting) {
       this.#resting = true;
-      queueMicrotask(this.#wake);
+      void soon(this.#wake);
     }
   }
 
@@ -213,14 +211,16 @@ export class Consumer<T> implements Closable, AsyncDisposable {
     this.#leases.stop();
     if (this.#running > 0) {
       this.#abort.abort(new MillraceError("CLOSED", "the consumer closes"));
+      const release = holdLoop();
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, timeout);
+        const cancel = after(timeout, resolve);
         this.#idle = () => {
-          clearTimeout(timer);
+          cancel();
           resolve();
         };
         if (this.#running === 0) this.#idle();
       });
+      release();
     }
     this.#leases.close();
     this.#letGo();

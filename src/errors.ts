@@ -22,7 +22,13 @@ export type ErrorCode =
   | "CODEC_FAILED"
   | "POOL_FAILED";
 
-/** What went wrong, by `code`; the message is for people and may change. */
+/** On each error of ours, whichever copy of this package made it: `Symbol.for` gives all of them the same one. */
+const ours = Symbol.for("millrace.error");
+
+/**
+ * What went wrong, by `code`; the message is for people and may change. Where a process has more than one copy of this
+ * package (a test runner, a bundle), `instanceof` knows the errors of one of them only: ask `MillraceError.is`.
+ */
 export class MillraceError extends Error {
   readonly code: ErrorCode;
 
@@ -31,10 +37,20 @@ export class MillraceError extends Error {
     this.code = code;
   }
 
+  /** Whether `error` is one, of any copy of this package; with `code`, one of that code. */
+  static is(error: unknown): error is MillraceError;
+  static is<C extends ErrorCode>(error: unknown, code: C): error is MillraceError & { readonly code: C };
+  static is(error: unknown, code?: ErrorCode): boolean {
+    if (typeof error !== "object" || error === null || !(ours in error)) return false;
+    return code === undefined || (error as { code?: unknown }).code === code;
+  }
+
   override get name(): string {
     return "MillraceError";
   }
 }
+
+Object.defineProperty(MillraceError.prototype, ours, { value: true });
 
 /** A TypeError with code `INVALID_ARGUMENT`: wrong type or form. */
 export function invalidArgument(message: string): TypeError & { code: "INVALID_ARGUMENT" } {

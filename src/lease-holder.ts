@@ -3,10 +3,10 @@
  * acks of one turn across together.
  */
 import type { Codec } from "./codec.js";
+import { after, nowMs, soon } from "./engine/loop.js";
 import type { Session } from "./engine/session.js";
 import { MillraceError } from "./errors.js";
 import { type Lessor, leaseLost, Message, verbs } from "./message.js";
-import { TIMER_MS_MAX } from "./options.js";
 
 const ACKS_AT_ONCE = 1024;
 const LEASE_LOOK_MS_MIN = 10;
@@ -45,8 +45,8 @@ export class LeaseHolder<T> implements Lessor {
   #next = 0;
   #takenAt = 0;
   #looks = 0;
-  #timer: NodeJS.Timeout | undefined;
-  #countTimer: NodeJS.Timeout | undefined;
+  #cancelWatch: (() => void) | undefined;
+  #cancelCount: (() => void) | undefined;
   /** Handed out and not answered. */
   #taken = 0;
   /** Of those: how many were left to their visibility timeout, as far as was counted. */
@@ -74,7 +74,7 @@ export class LeaseHolder<T> implements Lessor {
     this.#session = session;
     this.codec = codec;
     this.#damaged = damaged;
-    this.#waitMsMax = Math.min(queue.leaseMs / 2, TIMER_MS_MAX);
+    this.#waitMsMax = queue.leaseMs / 2;
     this.#queue = queue.id;
     this.#id = session.native.openConsumer(queue.id, this.#started);
     session.listen(this.#id, ready);
@@ -123,33 +123,30 @@ export class LeaseHolder<T> implements Lessor {
 
   /** What was taken and left to its visibility timeout makes room without a word: one has to look. */
   #countLater(): void {
-    this.#countTimer ??= setTimeout(
-      () => {
-        this.#countTimer = undefined;
-        if (!this.#open || this.#session.ended !== undefined) return;
-        this.#expired = Math.max(0, this.#taken - this.#session.native.leases(this.#id));
-        this.#ready();
-      },
-      Math.max(LEASE_LOOK_MS_MIN, this.#waitMsMax),
-    ).unref();
+    this.#cancelCount ??= after(Math.max(LEASE_LOOK_MS_MIN, this.#waitMsMax), () => {
+      this.#cancelCount = undefined;
+      if (!this.#open || this.#session.ended !== undefined) return;
+      this.#expired = Math.max(0, this.#taken - this.#session.native.leases(this.#id));
+      this.#ready();
+    });
   }
 
   #watchAhead(): void {
-    this.#takenAt = performance.now();
-    this.#timer ??= setTimeout(this.#onTimer, this.#waitMsMax).unref();
+    this.#takenAt = nowMs();
+    this.#cancelWatch ??= after(this.#waitMsMax, this.#onTimer);
   }
 
   readonly #onTimer = (): void => {
-    this.#timer = undefined;
+    this.#cancelWatch = undefined;
     this.#dropStale();
     if (this.#next === this.#ahead.length) return;
-    const left = this.#waitMsMax - (performance.now() - this.#takenAt);
-    this.#timer = setTimeout(this.#onTimer, Math.max(1, left)).unref();
+    const left = this.#waitMsMax - (nowMs() - this.#takenAt);
+    this.#cancelWatch = after(Math.max(1, left), this.#onTimer);
   };
 
   #dropStale(): void {
     if (this.#next === this.#ahead.length) return;
-    if (performance.now() - this.#takenAt >= this.#waitMsMax) this.#giveBack();
+    if (nowMs() - this.#takenAt >= this.#waitMsMax) this.#giveBack();
   }
 
   /** Releases what no handler saw: it goes back to the queue and does not count as delivered. */
@@ -211,7 +208,7 @@ export class LeaseHolder<T> implements Lessor {
       this.flush();
     } else if (!this.#scheduled) {
       this.#scheduled = true;
-      queueMicrotask(this.#flushScheduled);
+      void soon(this.#flushScheduled);
     }
   }
 
@@ -271,8 +268,8 @@ export class LeaseHolder<T> implements Lessor {
   stop(): void {
     if (!this.#open) return;
     this.#open = false;
-    clearTimeout(this.#timer);
-    clearTimeout(this.#countTimer);
+    this.#cancelWatch?.();
+    this.#cancelCount?.();
     this.#giveBack();
     if (this.#session.ended === undefined) this.#session.native.stopConsumer(this.#id);
   }

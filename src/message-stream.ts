@@ -2,6 +2,7 @@
 import { type Closable, type CloseOptions, readCloseTimeout } from "./closing.js";
 import type { Codec } from "./codec.js";
 import { PER_TURN_MAX, PREFETCH_MAX } from "./consumer.js";
+import { nextTurn } from "./engine/loop.js";
 import type { Session } from "./engine/session.js";
 import { MillraceError } from "./errors.js";
 import { type Leased, LeaseHolder } from "./lease-holder.js";
@@ -143,7 +144,7 @@ export class MessageStream<T>
   /** A loop over a backlog awaits nothing but resolved promises: timers, signals and confirmations get a turn here. */
   #rest(): void {
     this.#resting = true;
-    setImmediate(() => {
+    nextTurn(() => {
       this.#inARow = 0;
       this.#resting = false;
       this.#serve();

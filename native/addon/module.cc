@@ -1,23 +1,94 @@
-// The addon's entry: one Environment for each JavaScript environment that loads it, and what it exports.
+// The addon's entry: what it exports to whoever loads it, and what connect() gives each copy of our
+// JavaScript.
+#include <thread>
+#include <utility>
+
 #include "addon/convert.h"
 #include "addon/environment.h"
 #include "addon/napi_include.h"
 #include "addon/ring_object.h"
 #include "addon/session_object.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "log/record.h"
 
 namespace millrace::addon {
 namespace {
 
-// configure(makeError, onWake): what native code calls in this environment.
-napi_value configure(napi_env env, napi_callback_info info) {
+// setReferenced(referenced): whether this copy keeps the loop alive.
+napi_value setReferenced(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  Environment* environment = Environment::of(env);
-  if (environment == nullptr || environment->make_error != nullptr) return nullptr;
-  napi_create_reference(env, call.arguments[0], 1, &environment->make_error);
-  napi_create_reference(env, call.arguments[1], 1, &environment->on_wake);
+  Environment* environment = Environment::of(env, call.receiver);
+  if (environment != nullptr && !environment->ending) environment->port->setReferenced(call.boolean(0));
   return nullptr;
+}
+
+// setWatching(watching): from now on wake-ups are looked for with look(), or not any more.
+napi_value setWatching(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Environment* environment = Environment::of(env, call.receiver);
+  if (environment != nullptr) environment->port->setWatching(call.boolean(0));
+  return nullptr;
+}
+
+// look() => true: a native thread had something to say
+napi_value look(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Environment* environment = Environment::of(env, call.receiver);
+  napi_value result = nullptr;
+  const bool found = environment != nullptr && environment->look();
+  // On a busy machine the thread that is waited for may stand in line for this very core.
+  if (!found) std::this_thread::yield();
+  napi_get_boolean(env, found, &result);
+  return result;
+}
+
+// requestTurn(): hooks.turn is called in the next turn of the loop, and until it returns false.
+napi_value requestTurn(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Environment* environment = Environment::of(env, call.receiver);
+  if (environment != nullptr) environment->requestTurn();
+  return nullptr;
+}
+
+// startTimer(ms) => id: hooks.timer(id) is called then.
+napi_value startTimer(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Environment* environment = Environment::of(env, call.receiver);
+  if (environment == nullptr) return nullptr;
+  return number(env, static_cast<double>(environment->startTimer(call.number(0))));
+}
+
+napi_value stopTimer(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Environment* environment = Environment::of(env, call.receiver);
+  if (environment != nullptr) environment->stopTimer(call.unsigned64(0));
+  return nullptr;
+}
+
+// connect(hooks) => what one copy of our JavaScript has of this addon
+napi_value connect(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  napi_value object = Environment::connect(env, call.arguments[0]);
+  if (object == nullptr) return nullptr;
+  Environment* environment = Environment::of(env, object);
+  const std::pair<const char*, napi_callback> methods[] = {
+      {"setReferenced", setReferenced}, {"setWatching", setWatching}, {"look", look},
+      {"requestTurn", requestTurn},     {"startTimer", startTimer},   {"stopTimer", stopTimer},
+  };
+  for (const auto& [name, callback] : methods) {
+    napi_value method = nullptr;
+    if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &method) != napi_ok ||
+        napi_set_named_property(env, object, name, method) != napi_ok) {
+      return nullptr;
+    }
+  }
+  return SessionObject::define(*environment, object) ? object : nullptr;
+}
+
+// now() => milliseconds of the clock that leases use; nothing in JavaScript can set it.
+napi_value now(napi_env env, napi_callback_info) {
+  return number(env, static_cast<double>(monotonicNs()) / 1e6);
 }
 
 // The numbers that TypeScript needs and does not repeat: codes by number, and the message layout.
@@ -54,14 +125,16 @@ void exportConstants(napi_env env, napi_value exports) {
 }  // namespace
 
 napi_value init(napi_env env, napi_value exports) {
-  Environment* environment = Environment::create(env);
-  if (environment == nullptr || !SessionObject::define(*environment, exports) ||
-      !registerRing(env, exports)) {
-    return nullptr;
+  const std::pair<const char*, napi_callback> functions[] = {{"connect", connect}, {"now", now}};
+  for (const auto& [name, callback] : functions) {
+    napi_value function = nullptr;
+    if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) != napi_ok ||
+        napi_set_named_property(env, exports, name, function) != napi_ok) {
+      return nullptr;
+    }
   }
-  napi_value function = nullptr;
-  napi_create_function(env, "configure", NAPI_AUTO_LENGTH, configure, nullptr, &function);
-  napi_set_named_property(env, exports, "configure", function);
+  if (!registerRing(env, exports)) return nullptr;
+  napi_set_named_property(env, exports, "version", text(env, MILLRACE_VERSION));
   exportConstants(env, exports);
   return exports;
 }

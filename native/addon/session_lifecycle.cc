@@ -1,5 +1,5 @@
 // How a Session begins and ends, and the class as JavaScript sees it.
-#include <thread>
+#include <utility>
 
 #include "addon/session_methods.h"
 #include "engine/registry.h"
@@ -53,32 +53,6 @@ napi_value SessionMethods::handle(napi_env env, napi_callback_info info) {
   return result;
 }
 
-napi_value SessionMethods::setReferenced(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  Environment* environment = Environment::of(env);
-  if (environment != nullptr && !environment->ending) environment->port->setReferenced(call.boolean(0));
-  return nullptr;
-}
-
-// setWatching(watching): from now on wake-ups are looked for with look(), or not any more.
-napi_value SessionMethods::setWatching(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  Environment* environment = Environment::of(env);
-  if (environment != nullptr) environment->port->setWatching(call.boolean(0));
-  return nullptr;
-}
-
-// look() => true: a native thread had something to say
-napi_value SessionMethods::look(napi_env env, napi_callback_info info) {
-  Environment* environment = Environment::of(env);
-  napi_value result = nullptr;
-  const bool found = environment != nullptr && environment->look();
-  // On a busy machine the thread that is waited for may stand in line for this very core.
-  if (!found) std::this_thread::yield();
-  napi_get_boolean(env, found, &result);
-  return result;
-}
-
 void SessionMethods::settle(Environment& environment, napi_deferred deferred, const Status& status,
                             napi_value value) {
   if (status.ok()) {
@@ -88,46 +62,49 @@ void SessionMethods::settle(Environment& environment, napi_deferred deferred, co
   }
 }
 
+// detach() => Promise<void> if nobody is left who could close the broker: it ends now.
 napi_value SessionMethods::detach(napi_env env, napi_callback_info info) {
   Call call(env, info);
   void* data = nullptr;
-  if (call.ok && napi_unwrap(env, call.receiver, &data) == napi_ok && data != nullptr) {
-    static_cast<SessionObject*>(data)->detach();
-  }
-  return nullptr;
+  if (!call.ok || napi_unwrap(env, call.receiver, &data) != napi_ok || data == nullptr) return nullptr;
+  auto* self = static_cast<SessionObject*>(data);
+  std::shared_ptr<Broker> broker = self->leave();
+  return broker == nullptr ? nullptr : retire(self->environment_, self->handle_, std::move(broker));
 }
 
 // close() => Promise<void>: ends the broker for everybody.
 napi_value SessionMethods::close(napi_env env, napi_callback_info info) {
   Call call(env, info);
   SessionObject* self = enter(call);
-  if (self == nullptr) return nullptr;
+  return self == nullptr ? nullptr : retire(self->environment_, self->handle_, self->broker_);
+}
+
+// A promise that settles when the broker is closed and its directory free.
+napi_value SessionMethods::retire(Environment& environment, uint64_t handle, std::shared_ptr<Broker> broker) {
   napi_deferred deferred = nullptr;
   napi_value promise = nullptr;
-  if (napi_create_promise(env, &deferred, &promise) != napi_ok) return nullptr;
-  Environment* environment = &self->environment_;
-  os::runElsewhere([broker = self->broker_, handle = self->handle_, environment, deferred,
-                    completions = environment->completions]() mutable {
-    const Status status = broker->close();
-    Registry::instance().remove(handle);
-    // Before JavaScript hears of it: the last owner releases the directory, and the next open may follow at
-    // once.
-    broker.reset();
-    completions->add([environment, deferred, status] {
-      napi_value undefined = nullptr;
-      napi_get_undefined(environment->env, &undefined);
-      settle(*environment, deferred, status, undefined);
-    });
-  });
+  std::function<void(const Status&)> done;
+  if (napi_create_promise(environment.env, &deferred, &promise) == napi_ok) {
+    environment.hold();
+    done = [held = &environment, deferred, completions = environment.completions](const Status& status) {
+      completions->add([held, deferred, status] {
+        napi_value undefined = nullptr;
+        napi_get_undefined(held->env, &undefined);
+        settle(*held, deferred, status, undefined);
+        held->release();
+      });
+    };
+  }
+  Registry::instance().retire(handle, std::move(broker), std::move(done));
   return promise;
 }
 
 napi_value SessionMethods::construct(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  Environment* environment = Environment::of(env);
-  if (!call.ok || environment == nullptr) return nullptr;
-  std::unique_ptr<SessionObject> session(new SessionObject(*environment));
-  const auto finalize = [](napi_env, void* data, void*) { delete static_cast<SessionObject*>(data); };
+  void* data = nullptr;
+  if (!call.ok || napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data) != napi_ok) return nullptr;
+  std::unique_ptr<SessionObject> session(new SessionObject(*static_cast<Environment*>(data)));
+  const auto finalize = [](napi_env, void* object, void*) { delete static_cast<SessionObject*>(object); };
   if (napi_wrap(env, call.receiver, session.get(), finalize, nullptr, nullptr) == napi_ok)
     (void)session.release();
   return call.receiver;
@@ -149,7 +126,7 @@ napi_value SessionMethods::create(Environment& environment, std::shared_ptr<Brok
 // open(dir, sync, segmentBytes, checkpointBytes, messageBytesMax) => Promise<Session>
 napi_value SessionMethods::open(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  Environment* environment = Environment::of(env);
+  Environment* environment = Environment::of(env, call.receiver);
   if (environment == nullptr) return nullptr;
   engine::BrokerOptions options;
   options.dir = call.text(0);
@@ -160,28 +137,36 @@ napi_value SessionMethods::open(napi_env env, napi_callback_info info) {
   napi_deferred deferred = nullptr;
   napi_value promise = nullptr;
   if (napi_create_promise(env, &deferred, &promise) != napi_ok) return nullptr;
-  os::runElsewhere([options, environment, deferred, completions = environment->completions] {
-    auto opened = std::make_shared<Result<std::shared_ptr<Broker>>>(
-        Registry::sameProcess() ? Broker::open(options)
-                                : Status(Code::kForked, "a broker cannot be opened in a forked child"));
-    completions->add([opened, environment, deferred] {
-      if (!opened->ok()) return settle(*environment, deferred, opened->status(), nullptr);
-      std::shared_ptr<Broker> broker = opened->take();
-      const uint64_t handle = Registry::instance().add(broker);
-      napi_value session = create(*environment, broker, handle);
-      if (session != nullptr) return settle(*environment, deferred, Status(), session);
-      // The environment is ending: nobody would ever close it.
-      Registry::instance().remove(handle);
-      os::runElsewhere([broker] { (void)broker->close(); });
+  auto opening = std::make_shared<Opening>();
+  environment->openings.insert(opening.get());
+  environment->hold();
+  os::runElsewhere([options, opening, environment, deferred, completions = environment->completions] {
+    opening->opened = Registry::sameProcess()
+                          ? Registry::instance().open(options)
+                          : Status(Code::kForked, "a broker cannot be opened in a forked child");
+    completions->add([opening, environment, deferred] {
+      environment->openings.erase(opening.get());
+      finishOpen(*environment, *opening, deferred);
+      environment->release();
     });
   });
   return promise;
 }
 
+void SessionMethods::finishOpen(Environment& environment, Opening& opening, napi_deferred deferred) {
+  if (!opening.opened.ok()) return settle(environment, deferred, opening.opened.status(), nullptr);
+  std::shared_ptr<Broker> broker = std::exchange(opening.opened, Status(Code::kClosed, "taken")).take();
+  const uint64_t handle = Registry::instance().add(broker);
+  napi_value session = create(environment, broker, handle);
+  if (session != nullptr) return settle(environment, deferred, Status(), session);
+  // The environment is ending: nobody would ever close it.
+  Registry::instance().retire(handle, std::move(broker), {});
+}
+
 // attach(broker, token) => Session
 napi_value SessionMethods::attach(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  Environment* environment = Environment::of(env);
+  Environment* environment = Environment::of(env, call.receiver);
   if (environment == nullptr) return nullptr;
   const uint64_t handle = call.unsigned64(0);
   Registry& registry = Registry::instance();
@@ -195,7 +180,7 @@ napi_value SessionMethods::attach(napi_env env, napi_callback_info info) {
   return create(*environment, std::move(broker), handle);
 }
 
-bool SessionObject::define(Environment& environment, napi_value exports) {
+bool SessionObject::define(Environment& environment, napi_value object) {
   const napi_env env = environment.env;
   const auto method = [](const char* name, napi_callback callback) {
     return napi_property_descriptor{name,   nullptr, callback, nullptr, nullptr, nullptr, napi_default_method,
@@ -229,15 +214,14 @@ bool SessionObject::define(Environment& environment, napi_value exports) {
   const napi_property_descriptor functions[] = {
       method("open", SessionMethods::open),
       method("attach", SessionMethods::attach),
-      method("setReferenced", SessionMethods::setReferenced),
-      method("setWatching", SessionMethods::setWatching),
-      method("look", SessionMethods::look),
   };
   napi_value session_class = nullptr;
-  return napi_define_class(env, "Session", NAPI_AUTO_LENGTH, SessionMethods::construct, nullptr,
+  // A property keeps it: the environment's own reference is weak.
+  return napi_define_class(env, "Session", NAPI_AUTO_LENGTH, SessionMethods::construct, &environment,
                            std::size(methods), methods, &session_class) == napi_ok &&
-         napi_create_reference(env, session_class, 1, &environment.session_class) == napi_ok &&
-         napi_define_properties(env, exports, std::size(functions), functions) == napi_ok;
+         napi_set_named_property(env, object, "Session", session_class) == napi_ok &&
+         napi_create_reference(env, session_class, 0, &environment.session_class) == napi_ok &&
+         napi_define_properties(env, object, std::size(functions), functions) == napi_ok;
 }
 
 }  // namespace millrace::addon

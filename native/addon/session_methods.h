@@ -16,15 +16,14 @@ struct SessionMethods {
   static napi_value invalid(SessionObject* self, const char* what);
   static Status storeFailed(SessionObject* self);
   static napi_value handle(napi_env env, napi_callback_info info);
-  static napi_value setReferenced(napi_env env, napi_callback_info info);
-  static napi_value setWatching(napi_env env, napi_callback_info info);
-  static napi_value look(napi_env env, napi_callback_info info);
   static void settle(Environment& environment, napi_deferred deferred, const Status& status,
                      napi_value value);
   static napi_value detach(napi_env env, napi_callback_info info);
   static napi_value close(napi_env env, napi_callback_info info);
   static napi_value construct(napi_env env, napi_callback_info info);
   static napi_value create(Environment& environment, std::shared_ptr<engine::Broker> broker, uint64_t handle);
+  static napi_value retire(Environment& environment, uint64_t handle, std::shared_ptr<engine::Broker> broker);
+  static void finishOpen(Environment& environment, Opening& opening, napi_deferred deferred);
   static napi_value open(napi_env env, napi_callback_info info);
   static napi_value attach(napi_env env, napi_callback_info info);
 

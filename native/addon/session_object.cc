@@ -2,12 +2,21 @@
 
 #include <utility>
 
-#include "engine/registry.h"
 #include "os/thread.h"
 
 namespace millrace::addon {
 
 using engine::Registry;
+
+Opening::~Opening() {
+  if (!opened.ok()) return;
+  // The last commit must not be waited for here: this may be a loop's thread.
+  os::runElsewhere([broker = opened.take(), departure = std::move(departure)]() mutable {
+    (void)broker->close();
+    broker.reset();
+    departure.reset();
+  });
+}
 
 void SessionObject::bind(std::shared_ptr<engine::Broker> broker, uint64_t handle) {
   broker_ = std::move(broker);
@@ -15,21 +24,26 @@ void SessionObject::bind(std::shared_ptr<engine::Broker> broker, uint64_t handle
   session_ = std::make_unique<engine::Session>(environment_.port);
   broker_->attach(*session_);
   environment_.sessions.insert(this);
+  environment_.hold();
 }
 
-void SessionObject::detach() {
-  if (broker_ == nullptr) return;
+std::shared_ptr<engine::Broker> SessionObject::leave() {
+  if (broker_ == nullptr) return nullptr;
   environment_.sessions.erase(this);
+  environment_.release();
   while (!started_.empty()) closeConsumer(started_.begin()->first);
   const std::shared_ptr<engine::Broker> broker = std::move(broker_);
   broker_ = nullptr;
   const bool last = broker->detach(*session_);
   session_.reset();
-  if (!last || broker->closed()) return;
-  // Nobody is left who could close it: its opener died. The last commit must not be waited for on this
-  // thread.
-  Registry::instance().remove(handle_);
-  os::runElsewhere([broker] { (void)broker->close(); });
+  return last && !broker->closed() ? broker : nullptr;
+}
+
+// Where nobody is left who could close the broker, its opener died or left others to it.
+void SessionObject::detach() {
+  if (std::shared_ptr<engine::Broker> broker = leave()) {
+    Registry::instance().retire(handle_, std::move(broker), {});
+  }
 }
 
 engine::Consumer* SessionObject::consumer(uint32_t id) {

@@ -1,8 +1,11 @@
 #include "engine/registry.h"
 
+#include <chrono>
 #include <random>
 
+#include "base/clock.h"
 #include "os/process.h"
+#include "os/thread.h"
 
 namespace millrace::engine {
 namespace {
@@ -23,6 +26,17 @@ Registry& Registry::instance() {
   return *registry;
 }
 
+Result<std::shared_ptr<Broker>> Registry::open(const BrokerOptions& options) {
+  const uint64_t until_ms = monotonicMs() + kDepartureWaitMsMax;
+  for (;;) {
+    // Counted before the attempt: what departs during it is worth another one.
+    const uint64_t seen = departures();
+    Result<std::shared_ptr<Broker>> opened = Broker::open(options);
+    if (opened.ok() || opened.status().code() != Code::kStoreLocked) return opened;
+    if (!awaitDeparture(seen, until_ms)) return opened;
+  }
+}
+
 uint64_t Registry::add(std::shared_ptr<Broker> broker) {
   const std::lock_guard lock(mutex_);
   brokers_.emplace(next_, std::move(broker));
@@ -35,9 +49,50 @@ std::shared_ptr<Broker> Registry::find(uint64_t handle) {
   return found == brokers_.end() ? nullptr : found->second;
 }
 
-void Registry::remove(uint64_t handle) {
+void Registry::retire(uint64_t handle, std::shared_ptr<Broker> broker,
+                      std::function<void(const Status&)> done) {
+  {
+    const std::lock_guard lock(mutex_);
+    brokers_.erase(handle);
+  }
+  os::runElsewhere([broker = std::move(broker), departure = depart(), done = std::move(done)]() mutable {
+    const Status status = broker->close();
+    broker.reset();
+    departure.reset();
+    if (done) done(status);
+  });
+}
+
+Registry::Departure Registry::depart() {
+  {
+    const std::lock_guard lock(mutex_);
+    departing_++;
+  }
+  return Departure(this, [](Registry* registry) { registry->departed(); });
+}
+
+void Registry::departed() {
+  {
+    const std::lock_guard lock(mutex_);
+    departing_--;
+    departed_++;
+  }
+  changed_.notify_all();
+}
+
+uint64_t Registry::departures() {
   const std::lock_guard lock(mutex_);
-  brokers_.erase(handle);
+  return departed_;
+}
+
+bool Registry::awaitDeparture(uint64_t seen, uint64_t until_ms) {
+  std::unique_lock lock(mutex_);
+  while (departed_ == seen) {
+    const uint64_t now_ms = monotonicMs();
+    if (departing_ == 0 || now_ms >= until_ms) return false;
+    changed_.wait_for(lock, std::chrono::milliseconds(until_ms - now_ms));
+  }
+  return monotonicMs() < until_ms;
 }
 
 bool Registry::sameProcess() { return !os::isForkedChild(); }

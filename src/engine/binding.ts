@@ -1,6 +1,6 @@
 /** The only loader of the native addon. Everything native is reached through this module. */
 import { createRequire } from "node:module";
-import { errorOf } from "../errors.js";
+import { MillraceError } from "../errors.js";
 import type { NativeRingModule } from "./native-ring.js";
 
 export interface BrokerHandle {
@@ -64,7 +64,8 @@ export interface NativeSession {
   purge(queue: number, report: Float64Array): number;
   queueStats(queue: number): Record<string, number | boolean>;
   stats(): Record<string, number | boolean>;
-  detach(): void;
+  /** A promise if nobody is left who could close the broker: it ends now. */
+  detach(): Promise<void> | undefined;
   close(): Promise<void>;
 }
 
@@ -85,14 +86,26 @@ export interface MessageLayout {
   deadLetterTag: number;
 }
 
-export interface NativeBinding extends NativeRingModule {
-  readonly codes: readonly string[];
-  readonly layout: Readonly<MessageLayout>;
-  configure(makeError: (code: string, detail: string) => Error, onWake: () => void): void;
+/** What native code calls in one copy of this package. */
+export interface NativeHooks {
+  makeError(code: string, detail: string): Error;
+  /** A native thread has something to say. */
+  wake(): void;
+  /** A turn that was asked for has come. True: another one, please. */
+  turn(): boolean;
+  /** The time of this timer is over. */
+  timer(id: number): void;
+}
+
+/** One copy's door to native code (native/addon/environment.h). */
+export interface NativePort {
   setReferenced(referenced: boolean): void;
   /** While watching, native threads leave a mark for `look` instead of waking the event loop. */
   setWatching(watching: boolean): void;
   look(): boolean;
+  requestTurn(): void;
+  startTimer(ms: number): number;
+  stopTimer(id: number): void;
   open(
     dir: string,
     sync: boolean,
@@ -103,11 +116,24 @@ export interface NativeBinding extends NativeRingModule {
   attach(broker: number, token: number): NativeSession;
 }
 
+export interface NativeBinding extends NativeRingModule {
+  /** Of the package that it was compiled for. */
+  readonly version: string;
+  readonly codes: readonly string[];
+  readonly layout: Readonly<MessageLayout>;
+  now(): number;
+  connect(hooks: NativeHooks): NativePort;
+}
+
 const require = createRequire(import.meta.url);
 
+/** Of this package; a test compares it with package.json. */
+const VERSION = "0.1.0";
+
 function load(): NativeBinding {
+  let loaded: NativeBinding;
   try {
-    return require("../../build/Release/millrace.node") as NativeBinding;
+    loaded = require("../../build/Release/millrace.node") as NativeBinding;
   } catch (cause) {
     throw new Error(
       "millrace's native addon is not built: run `npm rebuild millrace` and read what it says",
@@ -116,34 +142,15 @@ function load(): NativeBinding {
       },
     );
   }
+  // Files may be exchanged under a running process, and Node.js keeps what it has loaded.
+  if (loaded.version !== VERSION) {
+    throw new MillraceError(
+      "INCOMPATIBLE",
+      `this is millrace ${VERSION} and its native addon is ${loaded.version ?? "older"}: ` +
+        "restart the process, or run `npm rebuild millrace` if that does not help",
+    );
+  }
+  return loaded;
 }
 
 export const binding = load();
-
-const wakeListeners = new Set<() => void>();
-
-/** Calls `listener` whenever a native thread woke this event loop. */
-export function onWake(listener: () => void): () => void {
-  wakeListeners.add(listener);
-  return () => wakeListeners.delete(listener);
-}
-
-/** Calls the listeners. */
-export function tellWake(): void {
-  for (const listener of wakeListeners) listener();
-}
-
-let holders = 0;
-
-/** Keeps this thread's event loop alive until the returned function was called (once or more). */
-export function holdLoop(): () => void {
-  if (holders++ === 0) binding.setReferenced(true);
-  let held = true;
-  return () => {
-    if (!held) return;
-    held = false;
-    if (--holders === 0) binding.setReferenced(false);
-  };
-}
-
-binding.configure(errorOf, tellWake);

@@ -3,6 +3,7 @@
  * know look, one timer for all of a thread, the more rarely the longer nothing moves. It keeps no event loop alive:
  * the wait may be for ever.
  */
+import { after } from "./loop.js";
 
 const LOOK_MS_MIN = 20;
 const LOOK_MS_MAX = 1000;
@@ -19,7 +20,7 @@ export class Burials {
   /** The unit of a burial, or a negative number: not yet. */
   readonly #unitOf: (queue: number, seq: number) => number;
   readonly #waiting = new Map<number, Burial[]>();
-  #timer: NodeJS.Timeout | undefined;
+  #cancelLook: (() => void) | undefined;
   #lookMs = LOOK_MS_MIN;
 
   constructor(unitOf: (queue: number, seq: number) => number) {
@@ -32,19 +33,19 @@ export class Burials {
       const waiting = this.#waiting.get(queue);
       if (waiting === undefined) this.#waiting.set(queue, [{ seq, resolve, reject }]);
       else waiting.push({ seq, resolve, reject });
-      this.#timer ??= setTimeout(this.#look, this.#lookMs).unref();
+      this.#cancelLook ??= after(this.#lookMs, this.#look);
     });
   }
 
   end(error: Error): void {
-    clearTimeout(this.#timer);
+    this.#cancelLook?.();
     const all = [...this.#waiting.values()].flat();
     this.#waiting.clear();
     for (const burial of all) burial.reject(error);
   }
 
   readonly #look = (): void => {
-    this.#timer = undefined;
+    this.#cancelLook = undefined;
     let moved = false;
     for (const [queue, waiting] of this.#waiting) {
       const left: Burial[] = [];
@@ -58,6 +59,6 @@ export class Burials {
       if (waiting.length === 0) this.#waiting.delete(queue);
     }
     this.#lookMs = moved ? LOOK_MS_MIN : Math.min(2 * this.#lookMs, LOOK_MS_MAX);
-    if (this.#waiting.size > 0) this.#timer = setTimeout(this.#look, this.#lookMs).unref();
+    if (this.#waiting.size > 0) this.#cancelLook = after(this.#lookMs, this.#look);
   };
 }

@@ -5,6 +5,7 @@
 import { type ErrorCode, errorOf, MillraceError } from "../errors.js";
 import { binding } from "./binding.js";
 import { Line, type WaitingBatch } from "./line.js";
+import { soon } from "./loop.js";
 import { RecordBuffer } from "./record-buffer.js";
 import type { Confirmation, Session } from "./session.js";
 
@@ -128,7 +129,7 @@ export class Outbox {
     this.#sendings.push(sending);
     if (!this.#scheduled) {
       this.#scheduled = true;
-      queueMicrotask(this.#flushScheduled);
+      void soon(this.#flushScheduled);
     }
   }
 

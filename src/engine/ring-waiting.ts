@@ -1,4 +1,5 @@
 import { binding } from "./binding.js";
+import { after, holdLoop, nextTurn, nowMs } from "./loop.js";
 import type { NativeRing } from "./native-ring.js";
 
 const { RETRY, SOON } = binding.Ring;
@@ -42,8 +43,10 @@ export class RingWaiting {
   #running = false;
   #sleepingOn: number | undefined;
   // At most one of these two is due, so that there is one chain of looks however often waiting stops and starts.
-  #turn: NodeJS.Immediate | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #turnIsDue = false;
+  #cancelLook: (() => void) | undefined;
+  /** `waitAsync` alone does not keep the event loop alive. */
+  #letGo: (() => void) | undefined;
   #pollUntil = 0;
   #inARow = 0;
   /** The last wait was over before this thread slept. */
@@ -125,26 +128,29 @@ export class RingWaiting {
   }
 
   #poll(): void {
-    this.#pollUntil = performance.now() + POLL_MS;
-    clearImmediate(this.#turn);
-    this.#turn = setImmediate(this.#onTurn);
+    this.#pollUntil = nowMs() + POLL_MS;
+    this.#lookNextTurn();
+  }
+
+  #lookNextTurn(): void {
+    if (this.#turnIsDue) return;
+    this.#turnIsDue = true;
+    nextTurn(this.#onTurn);
   }
 
   readonly #onTurn = (): void => {
+    this.#turnIsDue = false;
     this.#inARow = 0;
     if (!this.#running) return;
     if (this.#serve()) return;
     // The other thread may need this core to do what is waited for.
     if (this.#native.spin(this.#side, SPINS, true) && this.#serve()) return;
-    if (performance.now() < this.#pollUntil) {
-      this.#turn = setImmediate(this.#onTurn);
-    } else {
-      this.#sleep();
-    }
+    if (nowMs() < this.#pollUntil) this.#lookNextTurn();
+    else this.#sleep();
   };
 
   readonly #onTimer = (): void => {
-    this.#timer = undefined;
+    this.#cancelLook = undefined;
     if (!this.#running || this.#serve()) return;
     this.#sleep();
   };
@@ -152,8 +158,7 @@ export class RingWaiting {
   readonly #onNotified = (): void => {
     this.#sleepingOn = undefined;
     if (!this.#running) return;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#wakeUp();
     if (!this.#serve()) this.#poll();
   };
 
@@ -169,7 +174,7 @@ export class RingWaiting {
       this.#stop();
       return true;
     }
-    if (served) this.#pollUntil = performance.now() + POLL_MS;
+    if (served) this.#pollUntil = nowMs() + POLL_MS;
     return false;
   }
 
@@ -180,24 +185,30 @@ export class RingWaiting {
       if (this.#serve()) return;
       word = SOON;
     }
-    clearTimeout(this.#timer);
-    // Referenced: `waitAsync` alone does not keep the event loop alive.
-    this.#timer = setTimeout(this.#onTimer, word === SOON ? SOON_MS : LOOK_AGAIN_MS);
+    this.#cancelLook?.();
+    this.#cancelLook = after(word === SOON ? SOON_MS : LOOK_AGAIN_MS, this.#onTimer);
+    this.#letGo ??= holdLoop();
     if (word === SOON || word === this.#sleepingOn) return;
     const sleep = Atomics.waitAsync(this.#words, this.#index, word | 0);
     if (!sleep.async) {
-      this.#turn = setImmediate(this.#onNotified);
+      this.#wakeUp();
+      this.#poll();
       return;
     }
     this.#sleepingOn = word;
     sleep.value.then(this.#onNotified);
   }
 
+  #wakeUp(): void {
+    this.#cancelLook?.();
+    this.#cancelLook = undefined;
+    this.#letGo?.();
+    this.#letGo = undefined;
+  }
+
   #stop(): void {
     this.#running = false;
-    clearImmediate(this.#turn);
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#wakeUp();
     // A `waitAsync` cannot be taken back and would keep the ring in memory: end it, with everybody else's, who look
     // again and go back to sleep.
     if (this.#sleepingOn === undefined) return;

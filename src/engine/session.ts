@@ -5,16 +5,10 @@
  * answers every promise up to it, and one wake-up of this thread resolves them all.
  */
 import { MillraceError } from "../errors.js";
-import {
-  type BrokerHandle,
-  binding,
-  holdLoop,
-  type NativeLimits,
-  type NativeSession,
-  onWake,
-} from "./binding.js";
+import type { BrokerHandle, NativeLimits, NativeSession } from "./binding.js";
 import { Burials } from "./burials.js";
 import { Inbox } from "./inbox.js";
+import { after, holdLoop, onWake, port } from "./loop.js";
 import { Outbox } from "./outbox.js";
 import { Patience } from "./watch.js";
 
@@ -33,17 +27,6 @@ export interface OpenSettings {
   segmentBytes: number;
   checkpointBytes: number;
   messageBytes: number;
-}
-
-/** Resolves after `ms` milliseconds or when `signal` aborts. */
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }
 
 const WOKEN_AT_ONCE = 256;
@@ -87,14 +70,14 @@ export class Session {
     const release = holdLoop();
     try {
       const { dir, sync, segmentBytes, checkpointBytes, messageBytes } = settings;
-      return new Session(await binding.open(dir, sync, segmentBytes, checkpointBytes, messageBytes));
+      return new Session(await port.open(dir, sync, segmentBytes, checkpointBytes, messageBytes));
     } finally {
       release();
     }
   }
 
   static attach(handle: BrokerHandle): Session {
-    return new Session(binding.attach(handle.broker, handle.token));
+    return new Session(port.attach(handle.broker, handle.token));
   }
 
   /** Why nothing works any more: CLOSED or STORE_FAILED; undefined while open. */
@@ -137,19 +120,24 @@ export class Session {
 
   /** Waits, for at most `timeout` ms, until what was sent and settled here is confirmed. */
   async drain(timeout: number): Promise<void> {
-    const deadline = performance.now() + timeout;
+    let late = false;
+    let giveUp = (): void => {};
+    const deadline = new Promise<void>((resolve) => {
+      giveUp = resolve;
+    });
+    const cancel = after(timeout, () => {
+      late = true;
+      giveUp();
+    });
     this.outbox.flush();
-    while (this.outbox.unstaged && this.#ended === undefined && performance.now() < deadline) {
-      const late = new AbortController();
-      await Promise.race([this.room(), sleep(deadline - performance.now(), late.signal)]);
-      late.abort();
+    while (this.outbox.unstaged && this.#ended === undefined && !late) {
+      await Promise.race([this.room(), deadline]);
     }
     const last = this.#waiting.at(-1);
-    if (last === undefined) return;
-    const late = new AbortController();
-    const confirmed = this.committed(last.unit).catch(() => {});
-    await Promise.race([confirmed, sleep(Math.max(0, deadline - performance.now()), late.signal)]);
-    late.abort();
+    if (last !== undefined && !late) {
+      await Promise.race([this.committed(last.unit).catch(() => {}), deadline]);
+    }
+    cancel();
   }
 
   /** `ready` is called when the consumer, having found nothing, should look again. */
@@ -211,10 +199,10 @@ export class Session {
     this.#stopListening();
   }
 
-  /** Gives this thread's leases back and forgets the broker. */
-  detach(): void {
+  /** Gives this thread's leases back and forgets the broker, which ends if nobody else has it; resolves then. */
+  async detach(): Promise<void> {
     this.end(new MillraceError("CLOSED", "the broker is closed"));
-    this.native.detach();
+    await this.native.detach();
   }
 
   #tellRoom(): void {

@@ -3,7 +3,7 @@
  * the one that wakes it pays 7 us. So where waits have lately been short, turns of the event loop look for the news
  * instead of sleeping, for a bounded time; timers and other events go on meanwhile, and an idle thread always sleeps.
  */
-import { binding, tellWake } from "./binding.js";
+import { nextTurn, nowMs, port, tellWake } from "./loop.js";
 
 let watching = false;
 let until = 0;
@@ -12,21 +12,21 @@ function watchUntil(ms: number): void {
   if (ms > until) until = ms;
   if (watching) return;
   watching = true;
-  binding.setWatching(true);
-  setImmediate(look);
+  port.setWatching(true);
+  nextTurn(look);
 }
 
 function look(): void {
-  let found = binding.look();
+  let found = port.look();
   // What is found starts new waits, which watch anew if they like.
   if (found) until = 0;
-  if (found || performance.now() > until) {
+  if (found || nowMs() > until) {
     watching = false;
-    binding.setWatching(false);
+    port.setWatching(false);
     // What was marked until now has woken nobody.
-    if (binding.look()) found = true;
+    if (port.look()) found = true;
   } else {
-    setImmediate(look);
+    nextTurn(look);
   }
   if (found) tellWake();
 }
@@ -43,7 +43,7 @@ export class Patience {
 
   /** Somebody waits from now on, if nobody did. */
   start(): void {
-    const now = performance.now();
+    const now = nowMs();
     if (this.#since < 0) this.#since = now;
     if (this.#mean < this.#msMax) watchUntil(now + this.#msMax);
   }
@@ -51,7 +51,7 @@ export class Patience {
   /** What the first of them waited for has come. */
   stop(): void {
     if (this.#since < 0) return;
-    const waited = Math.min(performance.now() - this.#since, 4 * this.#msMax);
+    const waited = Math.min(nowMs() - this.#since, 4 * this.#msMax);
     this.#mean = (3 * this.#mean + waited) / 4;
     this.#since = -1;
   }

@@ -8,10 +8,10 @@
  */
 import { type Closable, type CloseOptions, readCloseTimeout } from "../closing.js";
 import type { CodecName } from "../codec.js";
-import { type BrokerHandle, holdLoop } from "../engine/binding.js";
+import type { BrokerHandle } from "../engine/binding.js";
+import { after, holdLoop, nowMs } from "../engine/loop.js";
 import { MillraceError } from "../errors.js";
 import { agentUrl } from "./agent.js";
-import { after, nowMs } from "./clock.js";
 import { type PoolOptions, readPoolOptions } from "./pool-options.js";
 import { PoolThread } from "./pool-thread.js";
 

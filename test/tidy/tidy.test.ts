@@ -134,7 +134,7 @@ describe("TypeScript layers", () => {
   // A file may import files of its own layer and below. Files that are not named stand in the middle, beside
   // producer, consumer and message.
   const layers: readonly RegExp[] = [
-    /^src\/(errors|options|bytes|codec|engine\/(binding|native-ring))\.ts$/,
+    /^src\/(errors|options|bytes|codec|engine\/(binding|native-ring|loop))\.ts$/,
     /^src\/engine\//,
     /^src\/(?!queue|broker|index|pool\/worker\.ts)/,
     /^src\/queue\.ts$/,
@@ -198,6 +198,22 @@ describe("TypeScript layers", () => {
         : [],
     );
     expect(findings).toEqual([]);
+  });
+
+  test("nothing but a promise job, a native turn and the native clock decides when something happens", () => {
+    // User code may replace all of these (a test's frozen clock does): use src/engine/loop.ts.
+    const replaceable =
+      /\b(?:setTimeout|setInterval|setImmediate|clearTimeout|clearInterval|clearImmediate|queueMicrotask|performance|hrtime)\b|\bnextTick\b|\bDate\b|AbortSignal\.timeout|node:timers/;
+    const findings = report(typescript, ({ text }) =>
+      replaceable.test(withoutComments(text)) ? [String(replaceable.exec(withoutComments(text))?.[0])] : [],
+    );
+    expect(findings).toEqual([]);
+  });
+
+  test("the version that binding.ts asks the addon for is the package's", () => {
+    const { version } = JSON.parse(files.find(({ path }) => path === "package.json")?.text ?? "{}");
+    const binding = typescript.find(({ path }) => path === "src/engine/binding.ts")?.text ?? "";
+    expect(/^const VERSION = "([^"]+)";$/m.exec(binding)?.[1]).toBe(version);
   });
 
   test("only src/pool imports piscina", () => {
