@@ -167,6 +167,10 @@ Status Committer::writeBlock(const Stage::Batch& batch, uint64_t& offset) {
   // A crash from here to the end of the sync leaves any part of the block. Whole, it is recovered although
   // nobody was told; torn, it is cut off. Nobody was told either way.
   MILLRACE_RETURN_IF_ERROR(segment_->file->write(offset, {batch.block, bytes}));
+  // A kill before this leaves the word of the block before, a power cut any earlier one: all are true (V1).
+  MILLRACE_RETURN_IF_ERROR(
+      tools_.witness.note({next_.segment_sequence, next_.segment_index, offset + bytes,
+                           header.commit_sequence, header.synced_through, header.epoch}));
   if (tools_.sync) {
     const uint64_t start = monotonicNs();
     MILLRACE_RETURN_IF_ERROR(segment_->file->sync());

@@ -18,6 +18,7 @@
 #include "log/journal.h"
 #include "log/segment_pool.h"
 #include "log/stage.h"
+#include "log/witness.h"
 #include "os/thread.h"
 
 namespace millrace::log {
@@ -49,6 +50,7 @@ class Committer {
     Stage& stage;
     SegmentPool& pool;
     Journal& journal;
+    Witness& witness;
     Failure& failure;
     std::function<void()> wakeJanitor;
     uint64_t checkpoint_bytes;

@@ -17,6 +17,9 @@ constexpr uint32_t kFormatVersion = 1;
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kSegmentBytesMin = 256ull << 10;
 constexpr uint64_t kSegmentBytesMax = 1ull << 30;
+// At most so many segments stand prepared behind the active one, so the one that lies further back than that
+// from the newest was opened.
+constexpr uint32_t kPreparedAheadMax = 3;
 constexpr uint32_t kSegmentsMax = 65536;  // file indices are 16 bits of a ref
 // Counters of a file (sequences, serials, epochs) above this are damage: no run of a store gets there, and
 // one more must never wrap.
@@ -43,6 +46,7 @@ struct Position {
 constexpr const char* kStoreName = "store";
 constexpr const char* kStoreDraftName = "store.new";
 constexpr const char* kJournalName = "deliveries";
+constexpr const char* kWitnessName = "witness";
 constexpr std::array<const char*, 2> kCheckpointNames = {"checkpoint-a", "checkpoint-b"};
 std::string segmentName(uint32_t index);
 // Empty unless `name` is exactly what segmentName() gives for some index.

@@ -11,6 +11,7 @@
 #include "log/checkpoint.h"
 #include "log/journal.h"
 #include "log/segment.h"
+#include "log/witness.h"
 
 namespace millrace::log {
 namespace {
@@ -28,8 +29,8 @@ StoreId randomId() {
 }
 
 bool isOurs(const std::string& name) {
-  return name == kJournalName || name == kCheckpointNames[0] || name == kCheckpointNames[1] ||
-         parseSegmentName(name).has_value();
+  return name == kJournalName || name == kWitnessName || name == kCheckpointNames[0] ||
+         name == kCheckpointNames[1] || parseSegmentName(name).has_value();
 }
 
 // The draft is there from the first step of a creation to its last: files beside it were never promised to
@@ -70,6 +71,7 @@ Status createFiles(os::Directory& directory, const Identity& identity) {
   MILLRACE_RETURN_IF_ERROR(createSegment(directory, identity, first));
   MILLRACE_RETURN_IF_ERROR(createCheckpoints(directory, identity.id, first));
   MILLRACE_RETURN_IF_ERROR(createJournal(directory));
+  MILLRACE_RETURN_IF_ERROR(createWitness(directory));
   std::array<std::byte, kPageBytes> page{};
   identity.encode(page.data());
   MILLRACE_RETURN_IF_ERROR(draft.value()->write(0, page));

@@ -22,6 +22,7 @@ Janitor::Janitor(Tools tools, Checkpointer checkpointer, const Position& tail, u
       requested_(tools.journal.hasStaleEntries()),
       retry_ms_(kRetryMsMin),
       unsynced_sequence_(tail.segment_sequence),
+      witnessed_sequence_(tail.segment_sequence),
       checkpointed_through_(checkpointed_through) {}
 
 Status Janitor::start() {
@@ -88,6 +89,7 @@ bool Janitor::mayGoOn() const { return !hurry_.load(std::memory_order_relaxed) &
 
 void Janitor::work() {
   prepareAhead();
+  keepWitness();
   do {
     if (mayGoOn() && checkpointDue()) {
       checkpoint();
@@ -232,6 +234,15 @@ Status Janitor::syncLog() {
   unsynced_sequence_ = through.segment_sequence;
   tools_.committer.setSyncedThrough(through.commit_sequence - 1);
   return Status();
+}
+
+// Once for each segment that was opened: a power cut must not take back all that tells of it.
+void Janitor::keepWitness() {
+  const uint64_t opened = tools_.pool.delivered().segment_sequence;
+  if (opened == witnessed_sequence_) return;
+  witnessed_sequence_ = opened;
+  const Status synced = tools_.witness.sync();
+  if (!synced.ok()) fail(synced);
 }
 
 // Their counts are in the snapshot that was just made durable. Kept for longer they could meet another

@@ -28,6 +28,7 @@ class Janitor {
     Stage& stage;
     SegmentPool& pool;
     Journal& journal;
+    Witness& witness;
     Failure& failure;
     Committer& committer;
   };
@@ -63,6 +64,7 @@ class Janitor {
   Result<std::vector<SegmentEntry>> finishCheckpoint(const Position& from);
   Status syncLog();
   void eraseStaleJournal();
+  void keepWitness();
   void tellRoom();
 
   Tools tools_;
@@ -86,6 +88,7 @@ class Janitor {
   bool short_of_space_ = false;    // no segment to be had: the disk is full unless a checkpoint frees one
   bool may_create_ = true;         // on a full disk: the timer ran out, so a new file may be tried
   uint64_t unsynced_sequence_;     // level process: segments below this are synced
+  uint64_t witnessed_sequence_;    // the segment that the synced word names
   uint64_t checkpointed_through_;  // commit sequence of the last checkpoint's position
 };
 

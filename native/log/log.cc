@@ -9,6 +9,7 @@
 #include "log/janitor.h"
 #include "log/journal.h"
 #include "log/recovery.h"
+#include "log/witness.h"
 
 namespace millrace::log {
 namespace {
@@ -16,19 +17,21 @@ namespace {
 class StoreLog final : public Log {
  public:
   StoreLog(std::unique_ptr<os::Directory> directory, const Options& options, Listener& listener,
-           Recovered& recovered, std::unique_ptr<SegmentPool> pool, std::unique_ptr<Journal> journal)
+           Recovered& recovered, std::unique_ptr<SegmentPool> pool, std::unique_ptr<Journal> journal,
+           std::unique_ptr<Witness> witness)
       : directory_(std::move(directory)),
         identity_(recovered.identity),
         active_at_open_(recovered.tail.segment_index),
         pool_(std::move(pool)),
         journal_(std::move(journal)),
+        witness_(std::move(witness)),
         stage_(identity_.segment_bytes, identity_.segment_bytes - recovered.tail.offset, failure_),
         committer_({identity_.id, options.sync, recovered.epoch, listener, stage_, *pool_, *journal_,
-                    failure_, [this] { janitor_.wake(); }, options.checkpoint_bytes},
+                    *witness_, failure_, [this] { janitor_.wake(); }, options.checkpoint_bytes},
                    recovered.tail, recovered.replayed_bytes),
         janitor_(
             {*directory_, identity_.id, identity_.segment_bytes, options, listener, stage_, *pool_, *journal_,
-             failure_, committer_},
+             *witness_, failure_, committer_},
             Checkpointer(*directory_, identity_.id, recovered.checkpoint.serial, recovered.checkpoint_slot),
             recovered.tail, recovered.checkpoint.position.commit_sequence) {}
 
@@ -180,11 +183,18 @@ class StoreLog final : public Log {
   Failure failure_;
   const std::unique_ptr<SegmentPool> pool_;
   const std::unique_ptr<Journal> journal_;
+  const std::unique_ptr<Witness> witness_;
   Stage stage_;
   Committer committer_;
   Janitor janitor_;
   std::mutex close_mutex_;
 };
+
+// What recovery accepted is synced.
+Word wordOf(const Position& tail) {
+  const uint64_t through = tail.commit_sequence - 1;
+  return {tail.segment_sequence, tail.segment_index, tail.offset, through, through, tail.epoch};
+}
 
 }  // namespace
 
@@ -202,11 +212,13 @@ Result<std::unique_ptr<Log>> Log::open(std::unique_ptr<os::Directory> directory,
   if (!recovered.ok()) return recovered.status();
   auto journal = Journal::open(*directory, identity.value().id, sink);
   if (!journal.ok()) return journal.status();
+  auto witness = Witness::open(*directory, identity.value().id, wordOf(recovered.value().tail));
+  if (!witness.ok()) return witness.status();
   auto pool = std::make_unique<SegmentPool>(identity.value().id, identity.value().segment_bytes);
   const auto prepared = pool->adopt(*directory, recovered.value());
   if (!prepared.ok()) return prepared.status();
   auto log = std::make_unique<StoreLog>(std::move(directory), options, listener, recovered.value(),
-                                        std::move(pool), journal.take());
+                                        std::move(pool), journal.take(), witness.take());
   log->setPrepared(prepared.value());
   return std::unique_ptr<Log>(std::move(log));
 }

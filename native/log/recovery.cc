@@ -6,6 +6,7 @@
 
 #include "log/block_reader.h"
 #include "log/segment.h"
+#include "log/witness.h"
 
 namespace millrace::log {
 namespace {
@@ -24,11 +25,15 @@ class Recovery {
   Result<Recovered> run() {
     auto checkpoint = findCheckpoint(directory_, out_.identity.id, segment_bytes_);
     if (!checkpoint.ok()) return checkpoint.status();
+    auto word = readWord(directory_, id());
+    if (!word.ok()) return word.status();
+    word_ = word.value();
     MILLRACE_RETURN_IF_ERROR(openSegments());
     MILLRACE_RETURN_IF_ERROR(checkTable(checkpoint.value()));
     MILLRACE_RETURN_IF_ERROR(replaySnapshot(checkpoint.value(), sink_));
     MILLRACE_RETURN_IF_ERROR(followChain());
     MILLRACE_RETURN_IF_ERROR(checkLengths());
+    MILLRACE_RETURN_IF_ERROR(checkOpened());
     MILLRACE_RETURN_IF_ERROR(lookBehindCut());
     MILLRACE_RETURN_IF_ERROR(checkCounters());
     MILLRACE_RETURN_IF_ERROR(harden(checkpoint.value()));
@@ -192,6 +197,45 @@ class Recovery {
     return Status();
   }
 
+  // A segment is filled, headed and synced before it is opened, and goes only when a checkpoint is past it.
+  // So one that was opened is there, whole, whatever happened to its blocks; else somebody took it away, and
+  // with it blocks that nothing else may tell of.
+  Status checkOpened() const {
+    const uint64_t newest = by_sequence_.rbegin()->first;
+    uint64_t opened = newest > kPreparedAheadMax ? newest - kPreparedAheadMax : 0;
+    if (word_) opened = std::max(opened, word_->segment_sequence);
+    for (uint64_t sequence = out_.tail.segment_sequence + 1; sequence <= opened; ++sequence) {
+      const FoundSegment* segment = find(sequence);
+      if (segment != nullptr && segment->bytes == segment_bytes_) continue;
+      if (segment != nullptr) {
+        return corruptAt(segmentName(segment->index), segment->bytes, "the segment is too short");
+      }
+      const std::string what = "the segment that was opened next (sequence " + std::to_string(sequence);
+      if (word_ && word_->segment_sequence == sequence) {
+        return corruptAt(segmentName(word_->segment_index), 0, what + ") is gone or replaced");
+      }
+      return corruptAt(segmentName(out_.tail.segment_index), out_.tail.offset, what + ") is missing");
+    }
+    return Status();
+  }
+
+  // What the witness knows of and the chain does not have. Synced, it is damage; only written, a power cut
+  // may have taken it, and it is reported (not again if the log has gone on since).
+  Status checkWord(const std::string& place) {
+    const Position& cut = out_.tail;
+    if (!word_ || word_->written_through < cut.commit_sequence) return Status();
+    if (word_->synced_through >= cut.commit_sequence) {
+      return Status(Code::kCorrupt,
+                    place + ": the blocks from here on are missing, and the file `witness` knows " +
+                        "that commits through " + std::to_string(word_->synced_through) + " were synced");
+    }
+    if (word_->epoch < cut.epoch || word_->segment_sequence < cut.segment_sequence) return Status();
+    const uint64_t segments = word_->segment_sequence - cut.segment_sequence;
+    const uint64_t bytes = segments * (segment_bytes_ - kPageBytes) + word_->offset - cut.offset;
+    report_.torn_bytes = std::max(report_.torn_bytes, bytes);
+    return Status();
+  }
+
   // Could have been a block's header in this use of the segment, damaged perhaps.
   static bool isOf(const FoundSegment& segment, Bytes header) {
     return BlockHeader::looksLike(header) && load<uint64_t>(header.data() + 8) == segment.sequence;
@@ -233,6 +277,7 @@ class Recovery {
       return Status(Code::kCorrupt, place + ": a synced block is damaged or missing (block at " + witness +
                                         " proves that it was there)");
     }
+    MILLRACE_RETURN_IF_ERROR(checkWord(place));
     MILLRACE_RETURN_IF_ERROR(noteDamagedHeader());
     if (report_.torn_bytes > 0) report_.torn_at = place;
     return Status();
@@ -308,6 +353,7 @@ class Recovery {
   const uint64_t segment_bytes_;
   Recovered out_;
   std::map<uint64_t, FoundSegment*> by_sequence_;
+  std::optional<Word> word_;
   uint64_t epoch_seen_ = 0;
   uint64_t proven_ = 0;     // highest commit sequence known to be synced
   Position unproven_from_;  // no block before this is above proven_

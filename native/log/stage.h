@@ -31,6 +31,7 @@ namespace millrace::log {
 // and one for the committer.
 constexpr uint32_t kReservedSegments = 2;
 constexpr uint32_t kPreparedAhead = kReservedSegments + 1;
+static_assert(kPreparedAhead <= kPreparedAheadMax, "recovery takes it for proof (FORMAT.md)");
 
 // Who reserves: the callers of the log, or the janitor copying forward (which leaves room for acks).
 enum class Claim : uint8_t { kSend, kSettle, kQuiet, kLazy, kMove };
