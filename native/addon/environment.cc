@@ -56,7 +56,7 @@ napi_value Environment::connect(napi_env env, napi_value hooks) {
   const auto finalize = [](napi_env, void* data, void*) {
     const std::unique_ptr<Owner> last(static_cast<Owner*>(data));
     Environment& ended = **last;
-    for (napi_ref* reference : {&ended.hooks_, &ended.make_error_, &ended.on_wake_, &ended.on_turn_,
+    for (napi_ref* reference : {&ended.object_, &ended.make_error_, &ended.on_wake_, &ended.on_turn_,
                                 &ended.on_timer_, &ended.session_class}) {
       if (*reference != nullptr) napi_delete_reference(ended.env, *reference);
       *reference = nullptr;
@@ -87,7 +87,7 @@ bool Environment::open(napi_value object, napi_value hooks) {
     return false;
   }
   if (napi_set_named_property(env, object, "hooks", hooks) != napi_ok ||
-      napi_create_reference(env, hooks, 0, &hooks_) != napi_ok) {
+      napi_create_reference(env, object, 0, &object_) != napi_ok) {
     return false;
   }
   const auto turn = [this] {
@@ -136,11 +136,11 @@ Environment* Environment::of(napi_env env, napi_value receiver) {
 }
 
 void Environment::hold() {
-  if (holders_++ == 0 && !ending) (void)napi_reference_ref(env, hooks_, nullptr);
+  if (holders_++ == 0 && !ending) (void)napi_reference_ref(env, object_, nullptr);
 }
 
 void Environment::release() {
-  if (--holders_ == 0 && !ending) (void)napi_reference_unref(env, hooks_, nullptr);
+  if (--holders_ == 0 && !ending) (void)napi_reference_unref(env, object_, nullptr);
 }
 
 void Environment::requestTurn() {

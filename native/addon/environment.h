@@ -72,7 +72,7 @@ class Environment final : public std::enable_shared_from_this<Environment> {
   const napi_env env;
   const std::shared_ptr<LoopPort> port = std::make_shared<LoopPort>();
   const std::shared_ptr<Completions> completions = std::make_shared<Completions>(port);
-  napi_ref session_class = nullptr;             // weak: `hooks` keeps it
+  napi_ref session_class = nullptr;             // weak, as those below
   std::unordered_set<SessionObject*> sessions;  // attached ones
   std::unordered_set<Opening*> openings;        // brokers on their way to a session
   bool ending = false;
@@ -88,9 +88,9 @@ class Environment final : public std::enable_shared_from_this<Environment> {
 
   const std::shared_ptr<LoopClock> clock_ = std::make_shared<LoopClock>();
   napi_async_cleanup_hook_handle cleanup_ = nullptr;
-  // Weak references to functions that belong to `hooks`, itself a property of the object that connect()
-  // returned; this one is strong while somebody holds.
-  napi_ref hooks_ = nullptr;
+  // What connect() returned, which owns this: strong while somebody holds. The others are weak references to
+  // functions that the object keeps.
+  napi_ref object_ = nullptr;
   napi_ref make_error_ = nullptr;
   napi_ref on_wake_ = nullptr;
   napi_ref on_turn_ = nullptr;

@@ -241,22 +241,6 @@ describe.each(durableLevels)("a $level directory", (level) => {
     const last = await open({ dir });
     expect((await last.queue("q")).stats().ready).toBe(10);
   });
-
-  test("is free again soon after the worker that opened it was terminated", async () => {
-    const dir = temporaryDirectory();
-    const worker = new Worker(fixture("opener"), { workerData: { dir, options: level.broker } });
-    await new Promise((resolve) => worker.once("message", resolve));
-    await worker.terminate();
-    const broker = await until(
-      () =>
-        open({ dir }).catch((error: { code: string }) => {
-          expect(error.code).toBe("STORE_LOCKED");
-          return undefined;
-        }),
-      "the directory is free",
-    );
-    expect((await takeOne(await broker.queue<string>("q"))).body).toBe("from the worker");
-  });
 });
 
 test("a broker has at most 65,535 queues, opens them in time, and says so when there are no more", async () => {
