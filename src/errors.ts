@@ -19,6 +19,7 @@ export type ErrorCode =
   | "OUT_OF_RANGE"
   | "FORKED"
   | "LIMIT_REACHED"
+  | "ADDON_FAILED"
   | "CODEC_FAILED"
   | "POOL_FAILED";
 

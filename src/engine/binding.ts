@@ -1,6 +1,6 @@
-/** The only loader of the native addon. Everything native is reached through this module. */
-import { createRequire } from "node:module";
+/** The native addon. Everything native is reached through this module. */
 import { MillraceError } from "../errors.js";
+import { loadAddon } from "./addon.js";
 import type { NativeRingModule } from "./native-ring.js";
 
 export interface BrokerHandle {
@@ -125,23 +125,11 @@ export interface NativeBinding extends NativeRingModule {
   connect(hooks: NativeHooks): NativePort;
 }
 
-const require = createRequire(import.meta.url);
-
 /** Of this package; a test compares it with package.json. */
 const VERSION = "0.1.0";
 
 function load(): NativeBinding {
-  let loaded: NativeBinding;
-  try {
-    loaded = require("../../build/Release/millrace.node") as NativeBinding;
-  } catch (cause) {
-    throw new Error(
-      "millrace's native addon is not built: run `npm rebuild millrace` and read what it says",
-      {
-        cause,
-      },
-    );
-  }
+  const loaded = loadAddon() as NativeBinding;
   // Files may be exchanged under a running process, and Node.js keeps what it has loaded.
   if (loaded.version !== VERSION) {
     throw new MillraceError(

@@ -134,7 +134,7 @@ describe("TypeScript layers", () => {
   // A file may import files of its own layer and below. Files that are not named stand in the middle, beside
   // producer, consumer and message.
   const layers: readonly RegExp[] = [
-    /^src\/(errors|options|bytes|codec|engine\/(binding|native-ring|loop))\.ts$/,
+    /^src\/(errors|options|bytes|codec|engine\/(addon|binding|native-ring|loop))\.ts$/,
     /^src\/engine\//,
     /^src\/(?!queue|broker|index|pool\/worker\.ts)/,
     /^src\/queue\.ts$/,
@@ -190,9 +190,9 @@ describe("TypeScript layers", () => {
     expect(findings).toEqual([]);
   });
 
-  test("only engine/binding.ts loads the addon", () => {
+  test("only engine/addon.ts loads the addon", () => {
     const findings = report(typescript, ({ path, text }) =>
-      path !== "src/engine/binding.ts" &&
+      path !== "src/engine/addon.ts" &&
       /\.node["'`]|createRequire|process\.dlopen/.test(withoutComments(text))
         ? ["loads native code"]
         : [],
@@ -256,8 +256,8 @@ describe("errors", () => {
   test("a code that TypeScript spells is a code of native/base/status", () => {
     const names = files.find(({ path }) => path === "native/base/status.cc")?.text ?? "";
     const codes = new Set([...names.matchAll(/return "([A-Z_]+)";/g)].map((found) => found[1]));
-    // What only TypeScript can meet: codecs and pools are its own.
-    for (const code of ["CODEC_FAILED", "POOL_FAILED"]) codes.add(code);
+    // What only TypeScript can meet: the addon's absence, codecs and pools.
+    for (const code of ["ADDON_FAILED", "CODEC_FAILED", "POOL_FAILED"]) codes.add(code);
     expect(codes.size).toBeGreaterThan(10);
     const spelled = /(?:MillraceError\(|fail\(|\bcode:|\.code\s*[!=]==?)\s*"([A-Z][A-Z_]+)"/g;
     const findings = report(typescript, ({ text }) =>

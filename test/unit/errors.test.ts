@@ -10,7 +10,7 @@ const { codes } = createRequire(import.meta.url)("../../build/Release/millrace.n
 };
 
 /** Codes that only the TypeScript layer can meet. */
-const ownCodes = ["CODEC_FAILED", "POOL_FAILED"];
+const ownCodes = ["ADDON_FAILED", "CODEC_FAILED", "POOL_FAILED"];
 
 /** The members of the union type `ErrorCode`, as compiled. */
 function union(): string[] {
