@@ -3,6 +3,7 @@ import { type Closable, type CloseOptions, readCloseTimeout } from "./closing.js
 import type { BrokerHandle } from "./engine/binding.js";
 import { holdLoop } from "./engine/loop.js";
 import { Session } from "./engine/session.js";
+import { ensureStack } from "./engine/stack.js";
 import { invalidArgument, MillraceError, outOfRange } from "./errors.js";
 import { integer, oneOf, readOptions, text } from "./options.js";
 import type { Durability } from "./producer.js";
@@ -120,6 +121,7 @@ export class Broker implements AsyncDisposable {
     const max = Number.MAX_SAFE_INTEGER;
     const broker = integer(given.broker, "handle.broker", 0, max);
     const token = integer(given.token, "handle.token", 0, max);
+    ensureStack();
     return new Broker(Session.attach({ broker, token }), false);
   }
 
@@ -191,10 +193,10 @@ export class Broker implements AsyncDisposable {
   }
 
   async #shut(timeout: number): Promise<void> {
+    // What follows runs code of the user, which may close again: then there is a close to wait for.
+    await undefined;
     const release = holdLoop();
     try {
-      // What follows runs code of the user, which may close again: then there is a close to wait for.
-      await undefined;
       await Promise.all([...this.#open].map((closable) => closable.close({ timeout })));
       await this.#session.drain(timeout);
       // The last commit confirms what still waits; then this session ends.

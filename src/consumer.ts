@@ -136,8 +136,8 @@ export class Consumer<T> implements Closable, AsyncDisposable {
     let starts = 0;
     while (this.#running < this.#concurrency && this.#closing === undefined && !this.#resting) {
       if (starts++ === PER_TURN_MAX) {
-        this.#resting = true;
         nextTurn(this.#wake);
+        this.#resting = true;
         return;
       }
       let message: Message<T> | undefined;
@@ -189,8 +189,8 @@ export class Consumer<T> implements Closable, AsyncDisposable {
     if (this.#running === 0) this.#idle?.();
     // Handlers that end in the same turn share one look for more.
     if (later && !this.#resting) {
-      this.#resting = true;
       void soon(this.#wake);
+      this.#resting = true;
     }
   }
 

@@ -5,10 +5,13 @@
 import type { Codec } from "./codec.js";
 import { after, nowMs, soon } from "./engine/loop.js";
 import type { Session } from "./engine/session.js";
+import { ensureStack } from "./engine/stack.js";
 import { MillraceError } from "./errors.js";
 import { type Lessor, leaseLost, Message, verbs } from "./message.js";
 
 const ACKS_AT_ONCE = 1024;
+/** A consumer that has little to do keeps little memory for it. */
+const ACKS_AT_FIRST = 32;
 const LEASE_LOOK_MS_MIN = 10;
 /** The clock is read for one of so many messages; a power of two. */
 const MESSAGES_PER_LOOK = 16;
@@ -27,9 +30,19 @@ interface Settlement {
 
 /** Somebody who does not look at the promise of an ack must not die of its rejection. */
 function unlooked<P extends Promise<void>>(promise: P): P {
-  promise.catch(() => {});
+  promise.catch(ignore);
   return promise;
 }
+
+const ignore = (): void => {};
+
+/** The functions of the promise that was made last: one executor for all, or each ack would make a closure for it. */
+let resolveNewest: (() => void) | undefined;
+let rejectNewest: ((error: Error) => void) | undefined;
+const keepFunctions = (resolve: () => void, reject: (error: Error) => void): void => {
+  resolveNewest = resolve;
+  rejectNewest = reject;
+};
 
 export class LeaseHolder<T> implements Lessor {
   readonly codec: Codec;
@@ -53,9 +66,9 @@ export class LeaseHolder<T> implements Lessor {
   #expired = 0;
   #open = true;
 
-  readonly #seqs = new Float64Array(ACKS_AT_ONCE);
-  readonly #counts = new Uint32Array(ACKS_AT_ONCE);
-  readonly #lost = new Uint8Array(ACKS_AT_ONCE);
+  #seqs = new Float64Array(ACKS_AT_FIRST);
+  #counts = new Uint32Array(ACKS_AT_FIRST);
+  #lost = new Uint8Array(ACKS_AT_FIRST);
   /** Of those acks whose promise somebody has, by their place among all. */
   #settlements = new Map<number, Settlement>();
   #acks = 0;
@@ -99,6 +112,7 @@ export class LeaseHolder<T> implements Lessor {
       this.#ahead.length = 0;
       this.#next = 0;
       if (!this.#open) return undefined;
+      ensureStack();
       this.flush();
       const room = prefetch - this.#taken + this.#expired;
       if (room > 0) {
@@ -166,9 +180,14 @@ export class LeaseHolder<T> implements Lessor {
   };
 
   ack(seq: number, deliveryCount: number): Promise<void> {
-    return unlooked(
-      new Promise<void>((resolve, reject) => this.#addAck(seq, deliveryCount, { resolve, reject })),
-    );
+    rejectNewest = undefined;
+    const promise = unlooked(new Promise<void>(keepFunctions));
+    // A promise that has too little stack for its executor is rejected; the message was not answered then.
+    if (resolveNewest === undefined || rejectNewest === undefined) {
+      throw new RangeError("Maximum call stack size exceeded");
+    }
+    this.#addAck(seq, deliveryCount, { resolve: resolveNewest, reject: rejectNewest });
+    return promise;
   }
 
   /** ack() for callers that do not want to know. */
@@ -177,6 +196,7 @@ export class LeaseHolder<T> implements Lessor {
   }
 
   answer(verb: number, seq: number, deliveryCount: number, ms: number, reason: string): Promise<void> {
+    ensureStack();
     // Acks that were said before this must reach the engine before it.
     this.flush();
     let result: Promise<void>;
@@ -200,16 +220,35 @@ export class LeaseHolder<T> implements Lessor {
       settlement?.reject(this.#session.ended);
       return;
     }
-    const at = this.#acks++;
+    // Whatever may throw comes before the first change (see stack.ts).
+    if (this.#acks === this.#seqs.length) this.#makeRoom();
+    if (!this.#scheduled) {
+      ensureStack();
+      void soon(this.#flushScheduled);
+      this.#scheduled = true;
+    }
+    const at = this.#acks;
+    if (settlement !== undefined) this.#settlements.set(at, settlement);
     this.#seqs[at] = seq;
     this.#counts[at] = deliveryCount;
-    if (settlement !== undefined) this.#settlements.set(at, settlement);
-    if (this.#acks === ACKS_AT_ONCE) {
+    this.#acks = at + 1;
+  }
+
+  /** For one more ack. */
+  #makeRoom(): void {
+    ensureStack();
+    const length = 2 * this.#acks;
+    if (length > ACKS_AT_ONCE) {
       this.flush();
-    } else if (!this.#scheduled) {
-      this.#scheduled = true;
-      void soon(this.#flushScheduled);
+      return;
     }
+    const seqs = new Float64Array(length);
+    const counts = new Uint32Array(length);
+    this.#lost = new Uint8Array(length);
+    seqs.set(this.#seqs);
+    counts.set(this.#counts);
+    this.#seqs = seqs;
+    this.#counts = counts;
   }
 
   readonly #flushScheduled = (): void => {

@@ -4,6 +4,7 @@ import type { Codec } from "./codec.js";
 import { PER_TURN_MAX, PREFETCH_MAX } from "./consumer.js";
 import { nextTurn } from "./engine/loop.js";
 import type { Session } from "./engine/session.js";
+import { ensureStack } from "./engine/stack.js";
 import { MillraceError } from "./errors.js";
 import { type Leased, LeaseHolder } from "./lease-holder.js";
 import type { Message } from "./message.js";
@@ -102,6 +103,7 @@ export class MessageStream<T>
 
   /** Ends the iteration. */
   return(): Promise<IteratorResult<Message<T>, undefined>> {
+    ensureStack();
     this.#finish();
     return Promise.resolve({ done: true, value: undefined });
   }
@@ -143,12 +145,12 @@ export class MessageStream<T>
 
   /** A loop over a backlog awaits nothing but resolved promises: timers, signals and confirmations get a turn here. */
   #rest(): void {
-    this.#resting = true;
     nextTurn(() => {
       this.#inARow = 0;
       this.#resting = false;
       this.#serve();
     });
+    this.#resting = true;
   }
 
   #serve(): void {

@@ -190,8 +190,9 @@ export class Message<T> extends MessageContent<T> {
   /** Done: the message never comes back. Cheap: acks of one turn cross and commit together. */
   ack(): Promise<void> {
     if (this.#answered) return alreadyAnswered();
+    const acked = this.#lessor.ack(this.seqNumber, this.delivery);
     this.#answered = true;
-    return this.#lessor.ack(this.seqNumber, this.delivery);
+    return acked;
   }
 
   /** Failed: deliver it again, after `delay`; on the last of `maxDeliveries` it becomes a dead letter. */
@@ -221,7 +222,9 @@ export class Message<T> extends MessageContent<T> {
 
   #answer(verb: number, ms: number, reason: string): Promise<void> {
     if (this.#answered) return alreadyAnswered();
+    const said = reason.slice(0, REASON_LENGTH_MAX);
+    const done = this.#lessor.answer(verb, this.seqNumber, this.delivery, ms, said);
     this.#answered = true;
-    return this.#lessor.answer(verb, this.seqNumber, this.delivery, ms, reason.slice(0, REASON_LENGTH_MAX));
+    return done;
   }
 }

@@ -3,6 +3,7 @@ import type { Codec } from "./codec.js";
 import { refusal, type Sending } from "./engine/outbox.js";
 import { RecordBuffer } from "./engine/record-buffer.js";
 import type { Session } from "./engine/session.js";
+import { ensureStack } from "./engine/stack.js";
 import { invalidArgument, MillraceError } from "./errors.js";
 import { encodeHeaders, type Headers } from "./headers.js";
 import { readOptions } from "./options.js";
@@ -87,8 +88,8 @@ class PendingSend implements Sending {
 }
 
 /** The functions of the promise that was made last: one executor for all, or each send would make a closure for it. */
-let resolveNewest: Resolve;
-let rejectNewest: Reject;
+let resolveNewest: Resolve | undefined;
+let rejectNewest: Reject | undefined;
 const keepFunctions = (resolve: Resolve, reject: Reject): void => {
   resolveNewest = resolve;
   rejectNewest = reject;
@@ -98,10 +99,23 @@ const SCRATCH_BYTES = 64 << 10;
 const SCRATCH_KEPT_BYTES_MAX = 4 << 20;
 const BATCH_MESSAGES_MAX = 1 << 20;
 
+/** All queues of this thread write their batches here, one after the other; undefined while one does. */
+let scratch: RecordBuffer | undefined;
+/** What the engine answers to a batch, if that is no longer. */
+const scratchResults = new Float64Array(257);
+
+const resultsFor = (count: number): Float64Array =>
+  count < scratchResults.length ? scratchResults : new Float64Array(count + 1);
+
+/** Records of one queue. */
+interface Batch {
+  readonly records: Uint8Array;
+  readonly bytes: number;
+  readonly count: number;
+}
+
 export class Producer {
   readonly #route: Route;
-  #scratch: RecordBuffer | undefined;
-  #results = new Float64Array(257);
 
   constructor(route: Route) {
     this.#route = route;
@@ -109,7 +123,10 @@ export class Producer {
 
   send(body: unknown, options: SendOptions | undefined): Promise<Receipt> {
     const route = this.#route;
+    rejectNewest = undefined;
     const promise = new Promise<Receipt>(keepFunctions);
+    // With too little stack to keep its functions it is rejected.
+    if (resolveNewest === undefined || rejectNewest === undefined) return promise;
     const sending = new PendingSend(route, resolveNewest, rejectNewest);
     try {
       const headers = options === undefined ? undefined : readHeaders(options);
@@ -125,12 +142,13 @@ export class Producer {
     const { session } = this.#route;
     const headers = options === undefined ? undefined : readHeaders(options);
     if (session.ended !== undefined) throw session.ended;
-    const records = this.#encode([body], 1, headers);
+    const { records, bytes } = this.#encode([body], 1, headers);
+    ensureStack();
     session.outbox.flush();
     if (session.outbox.mustWait(this.#route.queue)) return false;
-    const consumed = session.native.send(records.buffer, records.used, this.#results, 1, false);
+    const consumed = session.native.send(records, bytes, scratchResults, 1, false);
     if (consumed === 0) return false;
-    const result = this.#results[0] as number;
+    const result = scratchResults[0] as number;
     if (result > 0) return true;
     const error = refusal(result);
     if (error instanceof MillraceError && error.code === "QUEUE_FULL") return false;
@@ -149,37 +167,36 @@ export class Producer {
     const headers = options === undefined ? undefined : readHeaders(options);
     if (session.ended !== undefined) throw session.ended;
     if (count === 0) return { firstSeq: 0n, count: 0, durability };
-    const records = this.#encode(bodies, count, headers);
+    const batch = this.#encode(bodies, count, headers);
+    ensureStack();
     session.outbox.flush();
-    const answer = session.outbox.mustWait(queue) ? "later" : this.#sendWhole(records, count);
-    const staged =
-      typeof answer === "object" ? answer : await this.#waitInLine(records, count, answer === "full");
+    const answer = session.outbox.mustWait(queue) ? "later" : this.#sendWhole(batch);
+    const staged = typeof answer === "object" ? answer : await this.#waitInLine(batch, answer === "full");
     await staged.confirmed;
     return { firstSeq: BigInt(staged.firstSeq), count, durability };
   }
 
-  #waitInLine(records: RecordBuffer, count: number, full: boolean): Promise<Staged> {
-    // Others may use the scratch buffer while this batch waits for room.
-    this.#scratch = undefined;
+  #waitInLine({ records, bytes, count }: Batch, full: boolean): Promise<Staged> {
     const { session, queue, blocks } = this.#route;
+    // Others use the scratch buffer while this batch waits for room, and what waits is counted by what it takes.
+    const kept = { records: Uint8Array.prototype.slice.call(records, 0, bytes), bytes, count };
     return new Promise((resolve, fail) => {
       const attempt = () => {
-        const answer = this.#sendWhole(records, count);
+        const answer = this.#sendWhole(kept);
         if (typeof answer !== "object") return answer;
         resolve(answer);
         return "sent";
       };
-      session.outbox.addBatch(queue, { bytes: records.used, attempt, fail }, blocks, full);
+      session.outbox.addBatch(queue, { bytes, attempt, fail }, blocks, full);
     });
   }
 
   /** `"full"`: the queue has no room now; `"later"`: the log has none. */
-  #sendWhole(records: RecordBuffer, count: number): Staged | "full" | "later" {
+  #sendWhole({ records, bytes, count }: Batch): Staged | "full" | "later" {
     const { session, blocks } = this.#route;
-    if (this.#results.length <= count) this.#results = new Float64Array(count * 2);
-    const results = this.#results;
+    const results = resultsFor(count);
     try {
-      if (session.native.send(records.buffer, records.used, results, count, true) < count) return "later";
+      if (session.native.send(records, bytes, results, count, true) < count) return "later";
     } catch (error) {
       if (blocks && error instanceof MillraceError && error.code === "QUEUE_FULL") return "full";
       throw error;
@@ -187,26 +204,26 @@ export class Producer {
     return { firstSeq: results[0] as number, confirmed: session.committed(results[count] as number) };
   }
 
-  /** The first `count` bodies as records. Encoding runs user code (toJSON), which may send from here itself. */
-  #encode(bodies: readonly unknown[], count: number, headers: Uint8Array | undefined): RecordBuffer {
+  /**
+   * The first `count` bodies as records, in memory that the next batch of this thread uses again. Encoding runs code of
+   * the user (toJSON), which may send from here itself.
+   */
+  #encode(bodies: readonly unknown[], count: number, headers: Uint8Array | undefined): Batch {
     const { session, codec, queue, durability } = this.#route;
     const { messageBytes, memoryBatchBytes } = session.limits;
     const batchBytes = durability === "memory" ? memoryBatchBytes : session.limits.batchBytes;
-    const kept = this.#scratch;
-    this.#scratch = undefined;
-    const records =
-      kept !== undefined && kept.buffer.length <= SCRATCH_KEPT_BYTES_MAX
-        ? kept
-        : new RecordBuffer(SCRATCH_BYTES);
+    const records = scratch ?? new RecordBuffer(SCRATCH_BYTES);
+    scratch = undefined;
     records.used = 0;
     for (let i = 0; i < count; i++) {
-      records.append(queue, headers, codec.encode(readElement(bodies, i)), messageBytes);
+      records.used = records.write(queue, headers, codec.encode(readElement(bodies, i)), messageBytes);
       if (records.used > batchBytes) {
         throw new MillraceError("MESSAGE_TOO_LARGE", `a batch has at most ${batchBytes} bytes`);
       }
     }
-    this.#scratch = records;
-    return records;
+    const { buffer, used } = records;
+    if (buffer.length <= SCRATCH_KEPT_BYTES_MAX) scratch = records;
+    return { records: buffer, bytes: used, count };
   }
 }
 

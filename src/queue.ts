@@ -3,6 +3,7 @@ import { type CodecName, codecs } from "./codec.js";
 import { type ConsumeOptions, Consumer, type Handler } from "./consumer.js";
 import type { BrokerHandle, NativeQueueSettings } from "./engine/binding.js";
 import type { Session } from "./engine/session.js";
+import { ensureStack } from "./engine/stack.js";
 import { invalidArgument, outOfRange } from "./errors.js";
 import type { Leased } from "./lease-holder.js";
 import { MessageContent } from "./message.js";
@@ -132,6 +133,7 @@ export class Queue<T = unknown> {
       given.overflow === undefined ? "block" : oneOf(given.overflow, "overflow", ["block", "reject"]);
     const { session } = host;
     if (session.ended !== undefined) throw session.ended;
+    ensureStack();
     const existing = session.native.lookup(name);
     const wanted = readSettings(given, name, existing, session.limits.durability === "memory");
     let id = existing?.id;
@@ -184,6 +186,7 @@ export class Queue<T = unknown> {
   receive(options?: ReceiveOptions): MessageStream<T> {
     const { session } = this.#host;
     const hold = () => this.#host.hold();
+    ensureStack();
     const stream = new MessageStream<T>(session, this.#leased, this.#codec, options, hold, (closed) =>
       this.#host.remove(closed),
     );
@@ -195,6 +198,7 @@ export class Queue<T = unknown> {
   consume(handler: Handler<T>, options?: ConsumeOptions): Consumer<T> {
     const { session } = this.#host;
     const hold = () => this.#host.hold();
+    ensureStack();
     const consumer = new Consumer<T>(session, this.#leased, this.#codec, handler, options, hold, (closed) =>
       this.#host.remove(closed),
     );
@@ -209,6 +213,7 @@ export class Queue<T = unknown> {
   consumeInWorkers(module: URL | string, options?: PoolOptions): WorkerPool {
     const { session, handle, remove } = this.#host;
     if (session.ended !== undefined) throw session.ended;
+    ensureStack();
     const host = { handle, queue: this.name, codec: this.#codecName, remove };
     const pool = new WorkerPool({ ...host, onEnd: (ended) => session.onEnd(ended) }, module, options);
     this.#host.add(pool);
@@ -235,6 +240,7 @@ export class Queue<T = unknown> {
   /** Deletes every message that is not leased. Resolves to their number when that is durable. */
   async purge(): Promise<number> {
     const { session } = this.#host;
+    ensureStack();
     const report = new Float64Array(1);
     const purged = session.native.purge(this.#id, report);
     await session.committed(report[0] as number);

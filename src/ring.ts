@@ -8,6 +8,9 @@ import { abortSignal, readOptions } from "./options.js";
 
 const { CLOSED, EMPTY, FULL, MESSAGES, SPACE, STAGED_MAX, STAGING_BYTES, TOO_LARGE, WAKE } = binding.Ring;
 
+/** What passes between this thread and native code: all rings use it, each within one call. */
+let sharedStaging: SharedArrayBuffer | undefined;
+
 export interface RingOptions {
   /** How many messages fit: a power of two, 2 to 2^24. */
   slots: number;
@@ -45,7 +48,8 @@ export class Ring {
   readonly #space: RingWaiting;
 
   private constructor(buffer: SharedArrayBuffer, options?: RingOptions) {
-    const staging = new SharedArrayBuffer(STAGING_BYTES + STAGED_MAX * Uint32Array.BYTES_PER_ELEMENT);
+    sharedStaging ??= new SharedArrayBuffer(STAGING_BYTES + STAGED_MAX * Uint32Array.BYTES_PER_ELEMENT);
+    const staging = sharedStaging;
     const memory = new Uint8Array(buffer);
     const native = options
       ? new binding.Ring(memory, new Uint8Array(staging), options.slots, options.slotBytes)

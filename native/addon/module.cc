@@ -8,6 +8,7 @@
 #include "addon/napi_include.h"
 #include "addon/ring_object.h"
 #include "addon/session_object.h"
+#include "addon/stack.h"
 #include "base/clock.h"
 #include "base/status.h"
 #include "log/record.h"
@@ -133,7 +134,7 @@ napi_value init(napi_env env, napi_value exports) {
       return nullptr;
     }
   }
-  if (!registerRing(env, exports)) return nullptr;
+  if (!registerRing(env, exports) || !registerStack(env, exports)) return nullptr;
   napi_set_named_property(env, exports, "version", text(env, MILLRACE_VERSION));
   exportConstants(env, exports);
   return exports;

@@ -122,6 +122,8 @@ export interface NativeBinding extends NativeRingModule {
   readonly codes: readonly string[];
   readonly layout: Readonly<MessageLayout>;
   now(): number;
+  /** Calls `nothing`, which throws a RangeError if there is too little stack: see stack.ts. */
+  ensureStack(nothing: () => void): void;
   connect(hooks: NativeHooks): NativePort;
 }
 

@@ -23,16 +23,24 @@ const COMPACTED_MIN = 1024;
 const isBatch = (waiting: Waiting | undefined): waiting is WaitingBatch =>
   waiting !== undefined && "attempt" in waiting;
 
+/** What a message or batch with so many bytes of records takes while it waits. */
+export const waitingBytes = (recordBytes: number): number => ENTRY_BYTES + recordBytes;
+
 const bytesOf = (waiting: Waiting): number =>
-  ENTRY_BYTES + (isBatch(waiting) ? waiting.bytes : waiting.record.length);
+  waitingBytes(isBatch(waiting) ? waiting.bytes : waiting.record.length);
 
 export class Line {
+  readonly queue: number;
   /** Those before #first are gone, and nothing of them is kept. */
   #waiting: (Waiting | undefined)[] = [];
   #first = 0;
   #tried = 0;
   /** The queue was full when it was last asked, so a sender that does not wait is refused. */
   full = false;
+
+  constructor(queue: number) {
+    this.queue = queue;
+  }
 
   get empty(): boolean {
     return this.#first === this.#waiting.length;

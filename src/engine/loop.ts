@@ -30,8 +30,8 @@ let turnRequested = false;
 export function nextTurn(job: () => void): void {
   turns.push(job);
   if (turnRequested) return;
-  turnRequested = true;
   port.requestTurn();
+  turnRequested = true;
 }
 
 /** True: there are jobs for another turn. */
@@ -93,12 +93,14 @@ let holders = 0;
 
 /** Keeps this thread's event loop alive until the returned function was called (once or more). */
 export function holdLoop(): () => void {
-  if (holders++ === 0) port.setReferenced(true);
+  if (holders === 0) port.setReferenced(true);
+  holders++;
   let held = true;
   return () => {
     if (!held) return;
+    if (holders === 1) port.setReferenced(false);
+    holders--;
     held = false;
-    if (--holders === 0) port.setReferenced(false);
   };
 }
 

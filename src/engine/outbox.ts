@@ -3,11 +3,13 @@
  * cross into native code together; what the engine has no room for stays here, in order, until there is some.
  */
 import { type ErrorCode, errorOf, MillraceError } from "../errors.js";
+import { Allowance } from "./allowance.js";
 import { binding } from "./binding.js";
-import { Line, type WaitingBatch } from "./line.js";
+import { Line, type WaitingBatch, waitingBytes } from "./line.js";
 import { soon } from "./loop.js";
 import { RecordBuffer } from "./record-buffer.js";
 import type { Confirmation, Session } from "./session.js";
+import { ensureStack } from "./stack.js";
 
 /** The sender's side of one message. */
 export interface Sending {
@@ -23,8 +25,8 @@ export interface Sending {
 const OUTBOX_BYTES = 256 << 10;
 /** A buffer that a burst made larger than this is given back. */
 const OUTBOX_KEPT_BYTES_MAX = 4 << 20;
-/** Bytes that may wait for room in one thread before further sends are refused with QUEUE_FULL. */
-const UNSENT_BYTES_MAX = 256 << 20;
+/** Of one crossing; what is answered to more of them is not kept. */
+const RESULTS_KEPT = 1024;
 /** Messages that wait for one full queue and are tried again at once; doubled while all of them find room. */
 const RETRIED_AT_ONCE_MIN = 16;
 
@@ -73,17 +75,26 @@ export function refusal(result: number): Error {
   return errorOf(code, reasons[code] ?? code);
 }
 
+const tooMuchWaits = (): MillraceError =>
+  new MillraceError(
+    "QUEUE_FULL",
+    "too many bytes wait for room in this queue, or in all queues of this thread",
+  );
+
 export class Outbox {
   readonly #session: Session;
   readonly #records = new RecordBuffer(OUTBOX_BYTES);
   /** One for each record. */
   #sendings: Sending[] = [];
-  #results = new Float64Array(1024);
+  readonly #results = new Float64Array(RESULTS_KEPT);
   #scheduled = false;
   #stalled = false;
   /** By queue. While a queue has a line, all of its messages are in it: none overtakes another. */
   readonly #lines = new Map<number, Line>();
-  #lineBytes = 0;
+  /** Of what waits in lines, and of #unstaged. */
+  readonly #allowance = new Allowance();
+  /** By queue: bytes of records that wait for room in the log. */
+  readonly #unstaged = new Map<number, number>();
   /** How many messages and batches have left a line. */
   #left = 0;
 
@@ -112,38 +123,35 @@ export class Outbox {
   add(headers: Uint8Array | undefined, body: Uint8Array | string, sending: Sending): void {
     if (this.#session.ended !== undefined) throw this.#session.ended;
     const records = this.#records;
-    this.#checkUnsent();
-    if (records.used > OUTBOX_BYTES / 2 && !this.#stalled) this.flush();
-    const start = records.used;
-    records.append(sending.queue, headers, body, this.#session.limits.messageBytes);
-    if (this.#lines.size > 0) {
-      const line = this.#lines.get(sending.queue);
-      if (line !== undefined) {
-        const record = records.buffer.subarray(start, records.used);
-        records.used = start;
-        if (!sending.blocks && line.full) throw refusal(-QUEUE_FULL);
-        this.#wait(line, record, sending);
-        return;
-      }
+    if (records.used > OUTBOX_BYTES / 2 && !this.#stalled) {
+      ensureStack();
+      this.flush();
+    }
+    this.#schedule();
+    const end = records.write(sending.queue, headers, body, this.#session.limits.messageBytes);
+    if (this.mustWait(sending.queue)) {
+      this.#addWaiting(end, sending);
+      return;
     }
     this.#sendings.push(sending);
-    if (!this.#scheduled) {
-      this.#scheduled = true;
-      void soon(this.#flushScheduled);
-    }
+    records.used = end;
   }
 
   /** Puts a batch that found no room in the line of its queue, behind what of this thread is before it. */
   addBatch(queue: number, batch: WaitingBatch, blocks: boolean, full: boolean): void {
-    this.#checkUnsent();
     let line = this.#lines.get(queue);
     if (!blocks && line?.full) throw refusal(-QUEUE_FULL);
     if (line === undefined) {
       line = this.#openLine(queue);
+      this.#forgetUnstaged();
       this.#keepFrom(0, this.#records.starts());
     }
+    if (!this.#allowance.allows(queue, waitingBytes(batch.bytes))) {
+      if (line.empty) this.#lines.delete(queue);
+      throw tooMuchWaits();
+    }
     if (full) line.full = true;
-    this.#lineBytes += line.push(batch);
+    this.#allowance.add(queue, line.push(batch));
   }
 
   /** Tries again what waits for room: a few of each line, and more while all of these are taken. */
@@ -169,11 +177,12 @@ export class Outbox {
       this.#stalled = false;
       return;
     }
-    if (this.#results.length <= sendings.length) this.#results = new Float64Array(sendings.length * 2);
-    const results = this.#results;
+    this.#forgetUnstaged();
     const records = this.#records;
+    let results = this.#results;
     let consumed: number;
     try {
+      if (sendings.length >= RESULTS_KEPT) results = new Float64Array(sendings.length + 1);
       consumed = this.#session.native.send(records.buffer, records.used, results, sendings.length, false);
     } catch (error) {
       this.#sendings = [];
@@ -200,10 +209,18 @@ export class Outbox {
     this.#records.clear(0);
     const lines = [...this.#lines.values()];
     this.#lines.clear();
-    this.#lineBytes = 0;
+    this.#unstaged.clear();
+    this.#allowance.clear();
     this.#stalled = false;
     for (const sending of failed) sending.fail(error);
     for (const line of lines) line.fail(error);
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    ensureStack();
+    void soon(this.#flushScheduled);
+    this.#scheduled = true;
   }
 
   readonly #flushScheduled = (): void => {
@@ -256,6 +273,7 @@ export class Outbox {
         kept.copyWithin(records.used, start, end);
         records.used += end - start;
         this.#sendings.push(sending);
+        this.#noteUnstaged(sending.queue, end - start);
       } else if (line.trying) {
         // It stands in the line already.
       } else if (!sending.blocks && line.full) {
@@ -265,6 +283,33 @@ export class Outbox {
       }
     }
     this.#stalled = this.#sendings.length > 0;
+  }
+
+  /** The last record ends at `end`. It waits in the line of its queue, or with all others for room in the log. */
+  #addWaiting(end: number, sending: Sending): void {
+    const records = this.#records;
+    const line = this.#lines.get(sending.queue);
+    if (line !== undefined) {
+      if (!sending.blocks && line.full) throw refusal(-QUEUE_FULL);
+      ensureStack();
+      this.#wait(line, records.buffer.subarray(records.used, end), sending);
+      return;
+    }
+    const bytes = end - records.used;
+    if (!this.#allowance.allows(sending.queue, bytes)) throw tooMuchWaits();
+    this.#noteUnstaged(sending.queue, bytes);
+    this.#sendings.push(sending);
+    records.used = end;
+  }
+
+  #noteUnstaged(queue: number, bytes: number): void {
+    this.#allowance.add(queue, bytes);
+    this.#unstaged.set(queue, (this.#unstaged.get(queue) ?? 0) + bytes);
+  }
+
+  #forgetUnstaged(): void {
+    for (const [queue, bytes] of this.#unstaged) this.#allowance.add(queue, -bytes);
+    this.#unstaged.clear();
   }
 
   /** The queue of this record is full. One that is being tried is in its line already. */
@@ -281,13 +326,13 @@ export class Outbox {
   }
 
   #noteLeft(line: Line, bytes: number, taken: boolean): void {
-    this.#lineBytes -= bytes;
+    this.#allowance.add(line.queue, -bytes);
     this.#left++;
     if (taken) line.full = false;
   }
 
   #openLine(queue: number): Line {
-    const line = new Line();
+    const line = new Line(queue);
     this.#lines.set(queue, line);
     // Whoever waits keeps the loop alive.
     void this.#session.room();
@@ -295,12 +340,13 @@ export class Outbox {
   }
 
   #wait(line: Line, record: Uint8Array, sending: Sending): void {
-    this.#lineBytes += line.push({ record: Uint8Array.prototype.slice.call(record), sending });
-  }
-
-  #checkUnsent(): void {
-    if (this.#lineBytes + (this.#stalled ? this.#records.used : 0) <= UNSENT_BYTES_MAX) return;
-    throw new MillraceError("QUEUE_FULL", "too many bytes wait for room in this thread");
+    try {
+      if (!this.#allowance.allows(line.queue, waitingBytes(record.length))) throw tooMuchWaits();
+      const copy = Uint8Array.prototype.slice.call(record);
+      this.#allowance.add(line.queue, line.push({ record: copy, sending }));
+    } catch (error) {
+      sending.fail(error as Error);
+    }
   }
 
   /** Sends the batches that are next in their line, as far as there is room. */

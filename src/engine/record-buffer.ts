@@ -16,25 +16,39 @@ const {
   messageKind: MESSAGE_KIND,
 } = binding.layout;
 
+interface Memory {
+  readonly buffer: Buffer;
+  readonly words: Int32Array;
+}
+
+function allocate(bytes: number): Memory {
+  const memory = new ArrayBuffer(bytes);
+  return { buffer: Buffer.from(memory), words: new Int32Array(memory, 0, bytes >> 2) };
+}
+
 /** Records written one behind the other. */
 export class RecordBuffer {
-  buffer!: Buffer;
+  buffer: Buffer;
   used = 0;
-  readonly #initialBytes: number;
-  #words!: Int32Array;
+  #words: Int32Array;
+  readonly #initial: Memory;
 
   constructor(bytes: number) {
-    this.#initialBytes = bytes;
-    this.#allocate(bytes);
+    this.#initial = allocate(bytes);
+    this.buffer = this.#initial.buffer;
+    this.#words = this.#initial.words;
   }
 
-  /** Writes a message record at the end, growing if needed. Its native fields are filled in by the engine. */
-  append(
+  /**
+   * Writes a message record at the end, growing if needed, and returns where it ends: it counts once `used` is set to
+   * that. Its native fields are filled in by the engine.
+   */
+  write(
     queue: number,
     headers: Uint8Array | undefined,
     body: Uint8Array | string,
     bodyBytesMax: number,
-  ): void {
+  ): number {
     const headerBytes = headers === undefined ? 0 : headers.length;
     // A UTF-16 unit takes at most three bytes of UTF-8.
     const worst = typeof body === "string" ? body.length * 3 : body.length;
@@ -70,13 +84,15 @@ export class RecordBuffer {
     words[word + (QUEUE >> 2)] = queue;
     words[word + (BODY_BYTES >> 2)] = bodyBytes;
     words[word + (EXTENSION_BYTES >> 2)] = 0;
-    this.used = next;
+    return next;
   }
 
-  /** Forgets the records, and gives the memory back if it has become more than `kept` bytes. */
+  /** Forgets the records, and gives the memory back if it has become more than `kept` bytes. Never throws. */
   clear(kept: number): void {
     this.used = 0;
-    if (this.buffer.length > Math.max(kept, this.#initialBytes)) this.#allocate(this.#initialBytes);
+    if (this.buffer.length <= kept) return;
+    this.buffer = this.#initial.buffer;
+    this.#words = this.#initial.words;
   }
 
   /** Where each record begins, and where the last one ends. */
@@ -93,14 +109,11 @@ export class RecordBuffer {
   }
 
   #reserve(bytes: number): void {
-    if (bytes <= this.buffer.length) return;
     const { buffer, used } = this;
-    this.#allocate(Math.max(buffer.length * 2, Math.ceil(bytes / 8) * 8));
-    this.buffer.set(buffer.subarray(0, used));
-  }
-
-  #allocate(bytes: number): void {
-    this.buffer = Buffer.from(new ArrayBuffer(bytes));
-    this.#words = new Int32Array(this.buffer.buffer, 0, bytes >> 2);
+    if (bytes <= buffer.length) return;
+    const larger = allocate(Math.max(buffer.length * 2, Math.ceil(bytes / 8) * 8));
+    larger.buffer.set(buffer.subarray(0, used));
+    this.buffer = larger.buffer;
+    this.#words = larger.words;
   }
 }

@@ -1,6 +1,7 @@
 import { binding } from "./binding.js";
 import { after, holdLoop, nextTurn, nowMs } from "./loop.js";
 import type { NativeRing } from "./native-ring.js";
+import { ensureStack } from "./stack.js";
 
 const { RETRY, SOON } = binding.Ring;
 
@@ -85,6 +86,7 @@ export class RingWaiting {
    * signal's reason.
    */
   wait<T>(attempt: () => T | undefined, signal?: AbortSignal): Promise<T> {
+    ensureStack();
     return new Promise<T>((resolve, reject) => {
       const waiter: Waiter = {
         attempt: () => {

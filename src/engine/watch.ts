@@ -11,9 +11,10 @@ let until = 0;
 function watchUntil(ms: number): void {
   if (ms > until) until = ms;
   if (watching) return;
-  watching = true;
-  port.setWatching(true);
+  // Whatever may throw comes first: who watches without looking hears of nothing any more.
   nextTurn(look);
+  port.setWatching(true);
+  watching = true;
 }
 
 function look(): void {

@@ -168,6 +168,8 @@ export class WorkerPool implements Closable, AsyncDisposable {
   }
 
   async #shut(timeout: number): Promise<void> {
+    // As in a consumer; and a close that ran out of stack half way could not be repeated.
+    await undefined;
     this.#stopListening();
     this.#refuse(new MillraceError("CLOSED", "the pool was closed"));
     for (const place of this.#places) place.cancelPause();

@@ -1,0 +1,16 @@
+/**
+ * A recursion that runs out of stack may be in the middle of a call of ours, and somebody may catch its RangeError: it
+ * strikes at any call of a function. So that every promise settles and later calls work, wherever it strikes:
+ *
+ * - what runs from the event loop or as a promise job has the whole stack;
+ * - what adds to a list (a send, an ack) does everything that may throw before the first change;
+ * - what changes more than that, of several objects perhaps, asks for room first.
+ */
+import { binding } from "./binding.js";
+
+const nothing = (): void => {};
+
+/** Throws a RangeError unless there is stack for what this package does in one call. */
+export function ensureStack(): void {
+  binding.ensureStack(nothing);
+}
