@@ -2,6 +2,7 @@
 // throws and the method returns at once.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -10,6 +11,7 @@
 
 #include "addon/napi_include.h"
 #include "base/bytes.h"
+#include "base/number.h"
 
 namespace millrace::addon {
 
@@ -28,13 +30,9 @@ struct Call {
   }
   // Clamped to what a uint32_t or uint64_t can hold exactly.
   uint32_t unsigned32(size_t index) {
-    const double value = number(index);
-    return value <= 0 ? 0 : value >= 4294967295.0 ? 4294967295u : static_cast<uint32_t>(value);
+    return static_cast<uint32_t>(std::min<uint64_t>(wholeNumber(number(index)), UINT32_MAX));
   }
-  uint64_t unsigned64(size_t index) {
-    const double value = number(index);
-    return value <= 0 ? 0 : value >= 9007199254740991.0 ? 9007199254740991u : static_cast<uint64_t>(value);
-  }
+  uint64_t unsigned64(size_t index) { return wholeNumber(number(index)); }
   bool boolean(size_t index) {
     bool value = false;
     return napi_get_value_bool(env, arguments[index], &value) == napi_ok && value;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/number.h"
 #include "os/thread.h"
 
 namespace millrace::addon {
@@ -55,8 +56,7 @@ void SessionObject::closeConsumer(uint32_t id) {
   const auto found = started_.find(id);
   if (found == started_.end()) return;
   if (engine::Consumer* closing = consumer(id)) {
-    const double count = *found->second.count;
-    closing->started = count > 0 ? static_cast<uint64_t>(count) : 0;
+    closing->started = wholeNumber(*found->second.count);
     broker_->closeConsumer(*session_, id);
   }
   napi_delete_reference(environment_.env, found->second.array);
