@@ -24,8 +24,8 @@ export interface QueueOptions {
   visibilityTimeout?: number;
   /**
    * Failed deliveries after which a message becomes a dead letter, 0 (no limit) to 60,000. Default 5, 0 for `*.dead`.
-   * Where the whole process dies, everything its consumers had taken counts as failed once, what was only prefetched
-   * too; after that such a message is handed out alone, so a further crash counts against what was being handled.
+   * Where the whole process dies, what its consumers had taken counts nothing for that. It is suspect from then on, and
+   * suspects are handed out one at a time in the whole broker: the one that was out when the process died again has failed.
    */
   maxDeliveries?: number;
   /** Queue that dead letters go to, created when first needed. Default `<name>.dead`. */

@@ -155,12 +155,14 @@ napi_value SessionMethods::unitNumber(napi_env env, uint64_t unit) {
   return number(env, unit == engine::kDeferred ? -1 : static_cast<double>(unit));
 }
 
-// burial(queue, seq) => unit, or -1: not yet
+// burial(queue, seq) => unit, or -1: not yet. Throws when it never will be.
 napi_value SessionMethods::burial(napi_env env, napi_callback_info info) {
   Call call(env, info);
   SessionObject* self = enter(call);
   if (self == nullptr) return nullptr;
-  return unitNumber(env, self->broker_->burial(*self->session_, call.unsigned32(0), call.unsigned64(1)));
+  uint64_t unit = 0;
+  const Status status = self->broker_->burial(*self->session_, call.unsigned32(0), call.unsigned64(1), unit);
+  return status.ok() ? unitNumber(env, unit) : fail(self, status);
 }
 
 // poll(state) => number of woken consumers written from state[2] on; state[0] = committed through,

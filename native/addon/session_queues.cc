@@ -95,7 +95,7 @@ napi_value SessionMethods::queueStats(napi_env env, napi_callback_info info) {
   napi_value result = nullptr;
   napi_create_object(env, &result);
   const std::pair<const char*, uint64_t> values[] = {
-      {"ready", all.counts.ready},
+      {"ready", all.counts.ready + all.counts.suspects},
       {"delayed", all.counts.delayed},
       {"inFlight", all.counts.in_flight},
       {"settling", all.counts.settling + all.counts.dying},

@@ -10,7 +10,12 @@ namespace millrace::engine {
 Broker::Broker(const BrokerOptions& options)
     : options_(options),
       queues_(std::make_unique<std::atomic<Queue*>[]>(kQueuesMax)),
-      timer_([this](uint32_t queue) { return onTimer(queue); }) {}
+      timer_([this](uint32_t queue) { return queue == kSuspectsTimer ? tendSuspects() : onTimer(queue); },
+             [this] { return now().monotonic_ms; }, !options.clock) {}
+
+ledger::Now Broker::now() const {
+  return options_.clock ? options_.clock() : ledger::Now{monotonicMs(), wallMs()};
+}
 
 Broker::~Broker() { (void)close(); }
 
@@ -42,6 +47,7 @@ Result<std::shared_ptr<Broker>> Broker::open(const BrokerOptions& options,
     MILLRACE_RETURN_IF_ERROR(broker->log_->start());
   }
   MILLRACE_RETURN_IF_ERROR(broker->timer_.start());
+  broker->suspects_after_ = broker->judgeSuspects();
   for (Queue* queue : broker->allQueues()) {
     std::vector<Doomed> doomed;
     {
@@ -65,28 +71,39 @@ std::vector<Queue*> Broker::allQueues() {
 }
 
 Status Broker::close() {
-  if (closed_.exchange(true, std::memory_order_acq_rel)) return Status();
+  // Whoever closes again, or at once, waits for the first one and hears the same.
+  const std::lock_guard closing(close_mutex_);
+  if (closed_.exchange(true, std::memory_order_acq_rel)) return close_status_;
   timer_.stop();
-  Status status = log_ ? log_->close() : Status();
   {
     const std::lock_guard lock(catalogue_mutex_);
     catalogue_open_ = false;
-    for (const auto& queue : owned_queues_) {
-      if (!queue->memory) continue;
-      const std::lock_guard queue_lock(queue->mutex);
-      std::vector<ledger::Saved> saved;
-      ledger::Seq from = 1;
-      while (from != 0) {
-        saved.clear();
-        from = queue->ledger.save(from, 1024, saved);
-        for (const ledger::Saved& message : saved) forgetLocked(*queue, message.seq, 1);
-      }
-    }
   }
+  for (Queue* queue : allQueues()) closeQueue(*queue);
+  Status status = log_ ? log_->close() : Status();
+  close_status_ = status;
   finished_.store(true, std::memory_order_release);
   const std::lock_guard lock(sessions_mutex_);
   for (Session* session : sessions_) session->wake();
   return status;
+}
+
+// What is in flight was given to threads whose answers come too late now. A close is nobody's failure: it
+// goes back uncounted, before the last checkpoint.
+void Broker::closeQueue(Queue& queue) {
+  const std::lock_guard lock(queue.mutex);
+  queue.closed = true;
+  std::vector<ledger::Returned> returned;
+  queue.ledger.returnAll(returned);
+  uint64_t unit = 0;
+  (void)stageReturnsLocked(queue, returned, unit);  // a store that failed keeps the older counts
+  if (!queue.memory) return;
+  std::vector<ledger::Saved> saved;
+  for (ledger::Seq from = 1; from != 0;) {
+    saved.clear();
+    from = queue.ledger.save(from, 1024, saved);
+    for (const ledger::Saved& message : saved) forgetLocked(queue, message.seq, 1);
+  }
 }
 
 Status Broker::failure() const {
@@ -277,6 +294,7 @@ void Broker::onCommitted(Bytes records, const std::function<log::Ref(size_t)>& r
   Queue* queue = nullptr;
   std::unique_lock<std::mutex> lock;
   uint64_t arrived = 0;
+  const bool holding = holding_.load();
   const auto leave = [&] {
     if (queue != nullptr && arrived > 0) wakeLocked(*queue, arrived);
     arrived = 0;
@@ -284,8 +302,9 @@ void Broker::onCommitted(Bytes records, const std::function<log::Ref(size_t)>& r
   };
   while (reader.next()) {
     const log::Kind kind = reader.kind();
-    if (kind == log::Kind::kQueue || kind == log::Kind::kDeliver || kind == log::Kind::kReturn) continue;
     const uint32_t id = load<uint32_t>(reader.record().data() + log::MessageLayout::kQueue);
+    if (holding) endHold(id, reader);
+    if (kind == log::Kind::kQueue || kind == log::Kind::kDeliver || kind == log::Kind::kReturn) continue;
     if (queue == nullptr || queue->id != id) {
       leave();
       queue = queueAt(id);
@@ -344,55 +363,6 @@ bool Broker::isLive(uint32_t queue_id, log::Seq seq, log::Ref ref) {
   if (queue == nullptr) return false;
   const std::lock_guard lock(queue->mutex);
   return queue->ledger.holds(seq, ref);
-}
-
-// -- deadlines
-
-void Broker::scheduleLocked(Queue& queue) {
-  // Delays are wall time and the timer is monotonic: a long delay is looked at again now and then, so that a
-  // jump of the wall clock is noticed.
-  constexpr uint64_t kWallRecheckMs = 10'000;
-  constexpr uint64_t kSecondWakeMs = 5;
-  uint64_t at_ms = queue.ledger.nextLeaseEndMonotonicMs();
-  const uint64_t due_wall_ms = queue.ledger.nextDueWallMs();
-  if (due_wall_ms != kNever || !queue.doomed.empty()) {
-    const uint64_t now_ms = monotonicMs();
-    if (due_wall_ms != kNever) {
-      const uint64_t wall_ms = wallMs();
-      const uint64_t wait_ms = due_wall_ms > wall_ms ? due_wall_ms - wall_ms : 0;
-      at_ms = std::min(at_ms, now_ms + std::min(wait_ms, kWallRecheckMs));
-    }
-    if (!queue.doomed.empty()) at_ms = std::min(at_ms, now_ms + queue.doomed_retry_ms);
-  }
-  // Whoever was woken may be busy in a handler while another waits: that one is woken a little later.
-  if (!queue.paused && !queue.waiting.empty() && queue.ledger.counts().ready > 0) {
-    at_ms = std::min(at_ms, monotonicMs() + kSecondWakeMs);
-  }
-  if (at_ms >= queue.scheduled_ms) return;
-  queue.scheduled_ms = at_ms;
-  timer_.schedule(queue.id, at_ms);
-}
-
-uint64_t Broker::onTimer(uint32_t queue_id) {
-  Queue& queue = *queueAt(queue_id);
-  std::vector<ledger::Returned> returned;
-  std::vector<ledger::Dead> dead;
-  std::vector<Doomed> doomed;
-  uint64_t unit = 0;
-  {
-    const std::lock_guard lock(queue.mutex);
-    queue.scheduled_ms = kNever;
-    queue.ledger.tick({monotonicMs(), wallMs()}, returned, dead);
-    queue.counters.returned += returned.size();
-    (void)stageReturnsLocked(queue, returned, unit);  // a store that failed keeps the older counts
-    doomed.swap(queue.doomed);
-    wakeLocked(queue, queue.ledger.counts().ready);
-  }
-  for (const ledger::Dead& one : dead) doomed.push_back({one, "visibility timeout"});
-  bury(queue, doomed, unit);
-  const std::lock_guard lock(queue.mutex);
-  scheduleLocked(queue);
-  return kNever;  // scheduleLocked told the timer
 }
 
 }  // namespace millrace::engine

@@ -31,6 +31,7 @@
 #include "engine/session.h"
 #include "engine/settings.h"
 #include "engine/timer.h"
+#include "ledger/suspects.h"
 #include "log/log.h"
 
 namespace millrace::engine {
@@ -41,6 +42,9 @@ constexpr uint32_t kMemoryBatchBytesMax = 256u << 20;
 
 // One look copies no more than this, so that it takes bounded time and memory.
 constexpr uint64_t kPeekBytesMax = 64ull << 20;
+
+// The id under which the timer calls for the suspects: no queue has it.
+constexpr uint32_t kSuspectsTimer = 0;
 
 // What a record and its dead letter's story need besides headers and body.
 constexpr uint32_t kRecordSpareBytes = 8192;
@@ -55,6 +59,8 @@ struct BrokerOptions {
   uint64_t segment_bytes = 64ull << 20;
   uint64_t checkpoint_bytes = 256ull << 20;
   uint32_t message_bytes_max = 1u << 20;  // headers and body
+  // Empty: the system's. Tests let hours pass.
+  std::function<ledger::Now()> clock;
 };
 
 // A send's per-message result: its seq, or a negated Code.
@@ -152,8 +158,8 @@ class Broker final : private log::Listener, private log::RecoverySink {
   Status answer(Consumer& consumer, Verb verb, ledger::Seq seq, uint32_t count, uint64_t ms,
                 std::string_view reason, uint64_t& unit);
   // The unit to wait for until the dead letter of this message is durable, or kDeferred. Its consumer may be
-  // gone.
-  uint64_t burial(Session& session, uint32_t queue, ledger::Seq seq);
+  // gone. kClosed, kStoreFailed: it did not move and will not.
+  Status burial(Session& session, uint32_t queue, ledger::Seq seq, uint64_t& unit);
 
  private:
   explicit Broker(const BrokerOptions& options);
@@ -172,6 +178,7 @@ class Broker final : private log::Listener, private log::RecoverySink {
   void onJournal(const log::DeliverRecord& delivered) override;
   Status finishRecovery();
 
+  ledger::Now now() const;
   Queue* queueAt(uint32_t id) const {
     return id < kQueuesMax ? queues_[id].load(std::memory_order_acquire) : nullptr;
   }
@@ -180,6 +187,7 @@ class Broker final : private log::Listener, private log::RecoverySink {
   Status checkGraveyard(const QueueSettings& settings);
   Result<uint32_t> declareLocked(const QueueSettings& settings, uint64_t& unit);
   Status checkOpen() const;
+  void closeQueue(Queue& queue);
   static std::string nameOf(Queue& queue);
   // The session wants to hear when `unit` is committed. Called under the stage's lock, or late: then the unit
   // may be committed already and the session is woken to look.
@@ -202,8 +210,17 @@ class Broker final : private log::Listener, private log::RecoverySink {
 
   // consume; "Locked": the queue's mutex is held
   void wakeLocked(Queue& queue, uint64_t messages);
+  static void wakeOneLocked(Queue& queue);
   void waitLocked(Queue& queue, Consumer& consumer);
   void scheduleLocked(Queue& queue);
+  // Suspects (ledger/suspects.h)
+  uint64_t judgeSuspects();
+  bool beginSuspectLocked(Queue& queue, Consumer& consumer, size_t bytes, uint64_t& needed_bytes);
+  void cancelSuspect(Queue& queue, ledger::Seq seq);
+  void endHold(uint32_t queue_id, const log::RecordReader& record);
+  uint64_t tendSuspects();
+  void markSuspect(const ledger::Suspects::Due& due);
+  void offerHold();
   bool takeLocked(Queue& queue, Consumer& consumer, uint32_t max, size_t bytes, uint64_t& needed_bytes);
   bool journalLocked(Queue& queue, Consumer& consumer);
   void noteUnjournaled(Queue& queue);
@@ -246,12 +263,22 @@ class Broker final : private log::Listener, private log::RecoverySink {
 
   std::atomic<uint64_t> next_flush_{1};
   std::atomic<uint32_t> next_consumer_{1};
+  std::mutex close_mutex_;
+  Status close_status_;  // guarded by close_mutex_
   std::atomic<bool> closed_{false};
   std::atomic<bool> finished_{false};
 
   // Queues whose deliveries the journal refused since the last onRoom(). Its mutex is taken after a queue's.
   std::mutex unjournaled_mutex_;
   std::vector<Queue*> unjournaled_;
+
+  // The queues that recovery found suspects in: no others ever have any. Set by open() alone.
+  std::vector<Queue*> suspect_queues_;
+  uint64_t suspects_after_ = 0;  // the unit with what open() found out: none is begun before it is committed
+  std::mutex suspects_mutex_;    // guards suspects_; taken after a queue's, and nothing is taken under it
+  ledger::Suspects suspects_;
+  // suspects_.holds(), so that the committer need not ask.
+  std::atomic<bool> holding_{false};
 
   mutable std::mutex sessions_mutex_;  // guards the next two
   std::vector<Session*> sessions_;

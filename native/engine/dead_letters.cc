@@ -106,6 +106,11 @@ void Broker::bury(Queue& queue, std::vector<Doomed>& doomed, uint64_t& unit) {
   queue.doomed_retry_ms = std::min(2 * queue.doomed_retry_ms, kDoomedRetryMsMax);
   for (Doomed& one : kept) {
     queue.unburied.insert(one.dead.seq);
+    // The verdict does not wait for a place, or a crash would undo it.
+    if (const auto verdict = one.written ? std::nullopt : queue.ledger.verdict(one.dead.seq)) {
+      uint64_t written = 0;
+      one.written = stageReturnsLocked(queue, {&*verdict, 1}, written);
+    }
     queue.doomed.push_back(std::move(one));
   }
   if (log_ == nullptr || !log_->failed()) scheduleLocked(queue);
@@ -135,7 +140,7 @@ bool Broker::readDying(Queue& queue, ledger::Seq seq, std::vector<std::byte>& re
 // False: try again later; the message stays where it is (never dropped for lack of room). A DYING message is
 // touched by nobody else, so its record may be staged without the queue's mutex (B2 holds).
 bool Broker::buryOne(Queue& queue, const Doomed& doomed, uint64_t& unit) {
-  if (closed()) return true;
+  if (closed()) return false;
   std::string origin;
   std::string target;
   {
@@ -146,8 +151,8 @@ bool Broker::buryOne(Queue& queue, const Doomed& doomed, uint64_t& unit) {
   const ledger::Range range{doomed.dead.seq, 1};
   if (target.empty()) {
     const std::lock_guard lock(queue.mutex);
+    if (!stageSettleLocked(queue, {&range, 1}, log::Purpose::kSettle, unit)) return false;
     queue.counters.dropped++;
-    (void)stageSettleLocked(queue, {&range, 1}, log::Purpose::kSettle, unit);
     return true;
   }
   Queue* graveyard = deadQueueOf(target, queue.memory, unit);
@@ -164,7 +169,7 @@ bool Broker::buryOne(Queue& queue, const Doomed& doomed, uint64_t& unit) {
   if (graveyard->memory) {
     {
       const std::lock_guard lock(graveyard->mutex);
-      if (graveyard->admitted.load() >= graveyard->capacity.load()) return false;
+      if (graveyard->closed || graveyard->admitted.load() >= graveyard->capacity.load()) return false;
       if (!enqueueMemoryLocked(*graveyard, letter)) return false;
       wakeLocked(*graveyard, 1);
     }
@@ -192,17 +197,21 @@ bool Broker::buryOne(Queue& queue, const Doomed& doomed, uint64_t& unit) {
   return true;
 }
 
-uint64_t Broker::burial(Session& session, uint32_t queue_id, ledger::Seq seq) {
+Status Broker::burial(Session& session, uint32_t queue_id, ledger::Seq seq, uint64_t& unit) {
   Queue* queue = queueAt(queue_id);
-  if (queue == nullptr) return 0;
-  uint64_t unit = 0;
+  if (queue == nullptr) return Status(Code::kQueueNotFound, "no such queue");
   {
     const std::lock_guard lock(queue->mutex);
-    if (queue->unburied.contains(seq)) return kDeferred;
+    if (queue->unburied.contains(seq)) {
+      // In a broker that has ended it will not be buried any more: the message comes back.
+      if (closed() || (log_ != nullptr && log_->failed())) return whyRefused();
+      unit = kDeferred;
+      return Status();
+    }
     unit = queue->burial_unit;
   }
   noteStagedLate(session, unit);
-  return unit;
+  return Status();
 }
 
 }  // namespace millrace::engine

@@ -22,6 +22,7 @@ struct Consumer;
 struct Doomed {
   ledger::Dead dead;
   std::string reason;
+  bool written = false;  // the log has the verdict: it found no place at once
 };
 
 constexpr uint64_t kDoomedRetryMsMin = 5;
@@ -75,6 +76,7 @@ struct Queue {
   uint64_t burial_unit = 0;                      // the last one that moved a dead letter
   uint64_t scheduled_ms = kNever;                // earliest deadline the timer knows
   bool paused = false;
+  bool closed = false;  // the broker closes: nothing comes in or goes out any more
   QueueCounters counters;
 };
 

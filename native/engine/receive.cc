@@ -1,15 +1,12 @@
 // The receiving half of Broker: consumers, hand-out and leases.
 #include <algorithm>
 
-#include "base/clock.h"
 #include "engine/broker.h"
 
 namespace millrace::engine {
 namespace {
 
 using Layout = log::MessageLayout;
-
-ledger::Now now() { return {monotonicMs(), wallMs()}; }
 
 }  // namespace
 
@@ -61,14 +58,16 @@ void Broker::stopConsumer(Consumer& consumer) {
 // Whoever is woken may be busy in a handler, so the timer is told too: it wakes the next one.
 void Broker::wakeLocked(Queue& queue, uint64_t messages) {
   if (queue.paused) return;
-  while (messages > 0 && !queue.waiting.empty()) {
-    Consumer* consumer = queue.waiting.front();
-    queue.waiting.pop_front();
-    consumer->waiting = false;
-    consumer->session->wakeConsumer(consumer->id);
-    messages--;
-  }
+  for (; messages > 0 && !queue.waiting.empty(); messages--) wakeOneLocked(queue);
   scheduleLocked(queue);
+}
+
+void Broker::wakeOneLocked(Queue& queue) {
+  if (queue.waiting.empty()) return;
+  Consumer* consumer = queue.waiting.front();
+  queue.waiting.pop_front();
+  consumer->waiting = false;
+  consumer->session->wakeConsumer(consumer->id);
 }
 
 void Broker::waitLocked(Queue& queue, Consumer& consumer) {
@@ -105,7 +104,14 @@ bool Broker::journalLocked(Queue& queue, Consumer& consumer) {
 bool Broker::takeLocked(Queue& queue, Consumer& consumer, uint32_t max, size_t bytes,
                         uint64_t& needed_bytes) {
   consumer.deliveries.clear();
-  if (queue.paused) return true;
+  if (queue.paused || queue.closed) return true;
+  if (queue.ledger.counts().suspects > 0 && beginSuspectLocked(queue, consumer, bytes, needed_bytes)) {
+    if (consumer.deliveries.empty()) return true;
+    const ledger::Seq suspect = consumer.deliveries[0].seq;
+    if (journalLocked(queue, consumer)) return true;
+    cancelSuspect(queue, suspect);
+    return false;
+  }
   queue.ledger.take(consumer.id, now(), max, bytes, consumer.deliveries);
   needed_bytes = consumer.deliveries.empty() ? queue.ledger.neededBytes() : 0;
   return consumer.deliveries.empty() || queue.memory || journalLocked(queue, consumer);
@@ -151,7 +157,7 @@ Receipt Broker::receive(Consumer& consumer, MutableBytes inbox, uint32_t max) {
       waitLocked(queue, consumer);
       // Refused by the journal although there are messages: onRoom() wakes it, or the timer if what the
       // journal waited for was not a commit.
-      if (queue.ledger.counts().ready > 0) scheduleLocked(queue);
+      if (queue.ledger.counts().ready + queue.ledger.counts().suspects > 0) scheduleLocked(queue);
       return receipt;
     }
     for (const ledger::Delivery& delivery : consumer.deliveries)
@@ -181,7 +187,8 @@ void Broker::setDamagedAside(Queue& queue, Consumer& consumer, Receipt& receipt)
     return;
   }
   const ledger::Delivery& damaged = consumer.deliveries.front();
-  (void)queue.ledger.reject(consumer.id, damaged.seq, damaged.delivery_count);  // and no dead letter of it
+  queue.ledger.setAside(consumer.id, damaged.seq, damaged.delivery_count);
+  if (damaged.was_suspect) cancelSuspect(queue, damaged.seq);
   queue.counters.corrupt++;
 }
 

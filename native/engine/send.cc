@@ -96,10 +96,14 @@ std::byte* Broker::sendMemoryRun(Session& session, Queue& queue, std::byte* reco
                                  std::span<SendResult> results, uint64_t flush, SendReport& report) {
   const std::lock_guard lock(queue.mutex);
   uint64_t arrived = 0;
+  // Looked at in here: what came in after close() emptied the queue would stay for ever.
+  const bool is_closed = queue.closed;
   while (report.consumed < results.size() && load<uint32_t>(record + Layout::kQueue) == queue.id) {
     const uint32_t bytes = recordBytes(record);
     SendResult& result = results[report.consumed++];
-    if (queue.full_in_flush == flush || !admits(queue, session, 1)) {
+    if (is_closed) {
+      result = refusal(Code::kClosed);
+    } else if (queue.full_in_flush == flush || !admits(queue, session, 1)) {
       queue.full_in_flush = flush;
       result = refusal(Code::kQueueFull);
     } else if (enqueueMemoryLocked(queue, {record, bytes})) {
@@ -191,6 +195,7 @@ Status Broker::checkRoom(Session& session, Bytes outbox, size_t messages) {
 Status Broker::sendWholeMemory(Session& session, Queue& queue, MutableBytes outbox,
                                std::span<SendResult> results) {
   const std::lock_guard lock(queue.mutex);
+  if (queue.closed) return Status(Code::kClosed, "the broker is closed");
   if (!admits(queue, session, results.size())) return Status(Code::kQueueFull, "the queue is full");
   std::vector<std::pair<Ref, uint32_t>> added;
   added.reserve(results.size());

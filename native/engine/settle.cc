@@ -1,5 +1,5 @@
 // What consumers say of their deliveries, and what that leaves in the log.
-#include "base/clock.h"
+#include "base/number.h"
 #include "engine/broker.h"
 
 namespace millrace::engine {
@@ -67,7 +67,7 @@ Result<uint64_t> Broker::ack(Consumer& consumer, std::span<const double> seqs,
   {
     const std::lock_guard lock(queue.mutex);
     for (size_t i = 0; i < seqs.size(); ++i) {
-      const auto seq = static_cast<ledger::Seq>(seqs[i]);
+      const ledger::Seq seq = wholeNumber(seqs[i]);
       const bool done = queue.ledger.ack(consumer.id, seq, counts[i]).answer == ledger::Answer::kDone;
       lost[i] = done ? 0 : 1;
       if (!done) {
@@ -83,7 +83,8 @@ Result<uint64_t> Broker::ack(Consumer& consumer, std::span<const double> seqs,
     }
     // A sender that found the queue full waits for these too, and for those that are staged already: see
     // send().
-    const bool quiet = !awaited && !queue.refused_sender.load();
+    // And so does the next suspect for this one.
+    const bool quiet = !awaited && !queue.refused_sender.load() && !holding_.load();
     const log::Purpose purpose = quiet ? log::Purpose::kQuiet : log::Purpose::kSettle;
     if (!stageSettleLocked(queue, ranges, purpose, unit)) return whyRefused();
   }
@@ -97,11 +98,10 @@ Status Broker::answer(Consumer& consumer, Verb verb, ledger::Seq seq, uint32_t c
   std::vector<Doomed> doomed;
   {
     const std::lock_guard lock(queue.mutex);
-    const ledger::Now now{monotonicMs(), wallMs()};
     ledger::Outcome outcome;
     switch (verb) {
       case Verb::kNack:
-        outcome = queue.ledger.nack(consumer.id, seq, count, ms, now);
+        outcome = queue.ledger.nack(consumer.id, seq, count, ms, now());
         break;
       case Verb::kReject:
         outcome = queue.ledger.reject(consumer.id, seq, count);
@@ -110,7 +110,7 @@ Status Broker::answer(Consumer& consumer, Verb verb, ledger::Seq seq, uint32_t c
         outcome = queue.ledger.release(consumer.id, seq, count);
         break;
       case Verb::kExtend:
-        outcome = queue.ledger.extend(consumer.id, seq, count, ms, now);
+        outcome = queue.ledger.extend(consumer.id, seq, count, ms, now());
         break;
     }
     switch (outcome.answer) {
@@ -139,9 +139,7 @@ Status Broker::answer(Consumer& consumer, Verb verb, ledger::Seq seq, uint32_t c
     return Status();
   }
   bury(queue, doomed, unit);
-  if (closed() || (log_ != nullptr && log_->failed())) return whyRefused();
-  unit = burial(*consumer.session, queue.id, seq);
-  return Status();
+  return burial(*consumer.session, queue.id, seq, unit);
 }
 
 }  // namespace millrace::engine

@@ -70,10 +70,10 @@ bool decodeMessage(ByteReader& in, ledger::Saved& saved, Previous& previous) {
   saved.seq = previous.seq + distance;
   saved.ref = unzigzag(previous.ref, in.varint());
   saved.bytes = static_cast<uint32_t>(in.varint());
-  saved.deliveries = static_cast<uint32_t>(in.varint());
+  saved.deliveries = static_cast<uint32_t>(std::min<uint64_t>(in.varint(), UINT32_MAX));
   if (saved.deliveries > 0) {
     const uint64_t uncounted = in.varint();
-    saved.uncounted = static_cast<uint32_t>(uncounted >> 1);
+    saved.uncounted = static_cast<uint32_t>(std::min<uint64_t>(uncounted >> 1, UINT32_MAX));
     saved.suspect = (uncounted & 1) != 0;
     saved.due_ms = in.varint();
     saved.first_delivery_ms = in.varint();
@@ -235,7 +235,7 @@ void Broker::onJournal(const log::DeliverRecord& delivered) {
   if (last > queue->last_seq && plausible) queue->last_seq = queue->committed_seq = last;
 }
 
-// Before the log's threads start: pins what is live and finds what died with the last process.
+// Before the log's threads start: pins what is live.
 Status Broker::finishRecovery() {
   std::vector<ledger::Saved> saved;
   for (const auto& queue : owned_queues_) {
@@ -251,9 +251,6 @@ Status Broker::finishRecovery() {
       live += saved.size();
     }
     queue->admitted.store(live);
-    std::vector<ledger::Dead> dead;
-    queue->ledger.finishRecovery(dead);
-    for (const ledger::Dead& one : dead) queue->doomed.push_back({one, "the process died"});
   }
   return Status();
 }

@@ -3,12 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "base/clock.h"
-
 namespace millrace::engine {
-
-// A deadline from a damaged file must not overflow the wait.
-constexpr uint64_t kSleepMsMax = 3'600'000;
 
 Status Timer::start() {
   return thread_.start([this] { run(); });
@@ -45,16 +40,13 @@ void Timer::schedule(uint32_t queue, uint64_t at_ms) {
 void Timer::run() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    if (deadlines_.empty()) {
-      changed_.wait(lock);
-      continue;
-    }
-    const auto [at_ms, queue] = *deadlines_.begin();
-    const uint64_t now_ms = monotonicMs();
+    const uint64_t at_ms = deadlines_.empty() ? kNever : deadlines_.begin()->first;
+    const uint64_t now_ms = clock_();
     if (at_ms > now_ms) {
-      changed_.wait_for(lock, std::chrono::milliseconds(std::min(at_ms - now_ms, kSleepMsMax)));
+      changed_.wait_for(lock, std::chrono::milliseconds(std::min(at_ms - now_ms, sleep_ms_max_)));
       continue;
     }
+    const uint32_t queue = deadlines_.begin()->second;
     deadlines_.erase(deadlines_.begin());
     by_queue_.erase(queue);
     lock.unlock();

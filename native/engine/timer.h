@@ -1,5 +1,6 @@
 // One thread that calls back for a queue when its earliest deadline has come (a lease that ends, a delay that
-// is over, a dead letter to try again). Idle, it sleeps without a timeout.
+// is over, a dead letter to try again); the suspects have id 0, which is no queue's. Idle, it looks
+// up once an hour.
 #pragma once
 
 #include <condition_variable>
@@ -16,12 +17,16 @@
 namespace millrace::engine {
 
 constexpr uint64_t kNever = UINT64_MAX;
+// At once, so that a deadline from a damaged file does not overflow the wait.
+constexpr uint64_t kSleepMsMax = 3'600'000;
 
 class Timer {
  public:
   // `fire(queue id)` runs on the timer's thread with no lock of the timer held; it returns the next deadline
-  // (monotonic ms, kNever for none).
-  explicit Timer(std::function<uint64_t(uint32_t)> fire) : fire_(std::move(fire)) {}
+  // (monotonic ms, kNever for none). `clock` tells that time; with one that is not the system's the deadlines
+  // are looked at every millisecond.
+  Timer(std::function<uint64_t(uint32_t)> fire, std::function<uint64_t()> clock, bool system_clock)
+      : fire_(std::move(fire)), clock_(std::move(clock)), sleep_ms_max_(system_clock ? kSleepMsMax : 1) {}
   ~Timer() { stop(); }
   // kLimit when the system has no thread to give.
   Status start();
@@ -33,7 +38,9 @@ class Timer {
  private:
   void run();
 
-  std::function<uint64_t(uint32_t)> fire_;
+  const std::function<uint64_t(uint32_t)> fire_;
+  const std::function<uint64_t()> clock_;
+  const uint64_t sleep_ms_max_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool stopping_ = false;                              // guarded by mutex_

@@ -6,12 +6,16 @@
 #include <unordered_map>
 
 #include "ledger/ledger.h"
+#include "ledger/suspicion.h"
 
 namespace millrace::ledger {
 
 struct Past {
   uint64_t first_delivery_ms = 0;  // wall; 0: not known, the process that delivered it crashed
-  uint32_t uncounted = 0;          // deliveries that no handler saw
+  uint32_t uncounted = 0;          // deliveries that were no failures
+  uint32_t ran_ms = 0;             // suspect: as its mark says
+  uint16_t deliveries_high = 0;    // the upper half of the delivery count
+  Suspicion suspicion = Suspicion::kNone;
 };
 
 class History {

@@ -69,6 +69,13 @@ size_t Leases::countOf(ConsumerId consumer) const {
   return count;
 }
 
+std::vector<ConsumerId> Leases::consumers() const {
+  std::vector<ConsumerId> all;
+  all.reserve(holders_.size());
+  for (const auto& [consumer, holder] : holders_) all.push_back(consumer);
+  return all;
+}
+
 void Leases::drop(ConsumerId consumer) {
   const auto found = holders_.find(consumer);
   if (found == holders_.end()) return;

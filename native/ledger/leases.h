@@ -50,6 +50,7 @@ class Leases {
   // A lease of this consumer, kNone when it has none left.
   uint32_t anyOf(ConsumerId consumer) const;
   size_t countOf(ConsumerId consumer) const;
+  std::vector<ConsumerId> consumers() const;
   // The consumer is gone and holds nothing any more.
   void drop(ConsumerId consumer);
 

@@ -1,5 +1,6 @@
 #include "ledger/ledger.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "ledger/state.h"
@@ -34,15 +35,12 @@ size_t Ledger::take(ConsumerId consumer, const Now& now, size_t max_messages, ui
     for (uint64_t bits = run.bits; bits != 0 && taken < max_messages; bits &= bits - 1) {
       const Place at{run.chunk, static_cast<uint32_t>(std::countr_zero(bits))};
       const Entry& entry = at.entry();
-      const bool alone = entry.suspect();
-      more = !(alone && taken > 0) && entry.bytes() <= max_bytes && state.deliver(at, *holder, now);
+      more = entry.bytes() <= max_bytes && state.deliver(at, *holder, now);
       if (!more) break;
       max_bytes -= entry.bytes();
       handed_out |= at.bit();
       ++taken;
-      out.push_back({at.seq(), entry.ref(), entry.bytes(), entry.deliveries(), alone});
-      more = !alone;
-      if (alone) break;
+      out.push_back({at.seq(), entry.ref(), entry.bytes(), state.deliveries(at)});
     }
     // Once a run, not once a message: the lists of chunks change at most once.
     state.ready.remove(*run.chunk, handed_out);
@@ -57,6 +55,43 @@ uint64_t Ledger::neededBytes() const {
   return run.chunk->entries[static_cast<size_t>(std::countr_zero(run.bits))].bytes();
 }
 
+std::optional<Suspected> Ledger::firstSuspect() const {
+  if (state_->suspects.empty()) return std::nullopt;
+  const auto& [failures, seq] = *state_->suspects.begin();
+  const Place at = state_->table.find(seq);
+  return Suspected{seq, failures, state_->deliveries(at), at.entry().bytes()};
+}
+
+bool Ledger::takeSuspect(ConsumerId consumer, const Now& now, std::vector<Delivery>& out) {
+  State& state = *state_;
+  if (state.suspects.empty()) return false;
+  Leases::Holder* holder = state.leases.holder(consumer);
+  if (holder == nullptr) return false;
+  const Place at = state.table.find(state.suspects.begin()->second);
+  state.leave(at);
+  if (!state.deliver(at, *holder, now)) {
+    state.enterSuspect(at);
+    return false;
+  }
+  state.remember(at).suspicion = Suspicion::kHeld;
+  const Entry& entry = at.entry();
+  out.push_back({at.seq(), entry.ref(), entry.bytes(), state.deliveries(at), true});
+  return true;
+}
+
+std::optional<Returned> Ledger::markSuspect(Seq seq, uint32_t delivery_count, uint32_t ran_ms) {
+  State& state = *state_;
+  const Place at = state.table.find(seq);
+  if (!at || state.deliveries(at) != delivery_count) return std::nullopt;
+  if (at.entry().state() != MessageState::kInFlight) return std::nullopt;
+  Past& past = state.remember(at);
+  if (past.suspicion != Suspicion::kHeld && past.suspicion != Suspicion::kOutlived) return std::nullopt;
+  past.suspicion = Suspicion::kOutlived;
+  past.ran_ms = std::max(past.ran_ms, ran_ms);
+  return Returned{seq, delivery_count, std::min(past.uncounted + 1, delivery_count),
+                  dueOfMark({Suspicion::kSuspect, past.ran_ms}), state.firstDeliveryMs(at)};
+}
+
 size_t Ledger::leasesOf(ConsumerId consumer) const { return state_->leases.countOf(consumer); }
 
 void Ledger::untake(ConsumerId consumer, const std::vector<Delivery>& deliveries) {
@@ -67,9 +102,16 @@ void Ledger::untake(ConsumerId consumer, const std::vector<Delivery>& deliveries
     if (delivery.delivery_count > 1) --state.counts.redelivered;
     state.leases.uncount(consumer);
     state.leave(at);
-    at.entry().setDeliveries(delivery.delivery_count - 1);
-    at.entry().setSuspect(delivery.was_suspect);
-    state.enterReady(at);
+    if (delivery.delivery_count < kDeliveriesMax) {
+      state.setDeliveries(at, delivery.delivery_count - 1);
+    } else {
+      ++state.remember(at).uncounted;
+    }
+    if (delivery.was_suspect) {
+      state.enterSuspect(at);
+    } else {
+      state.enterReady(at);
+    }
   }
 }
 
@@ -92,6 +134,17 @@ Outcome Ledger::reject(ConsumerId consumer, Seq seq, uint32_t delivery_count) {
   const Place at = state_->leased(consumer, seq, delivery_count);
   if (!at) return {};
   return {.answer = Answer::kDead, .dead = state_->endByDying(at)};
+}
+
+void Ledger::setAside(ConsumerId consumer, Seq seq, uint32_t delivery_count) {
+  if (reject(consumer, seq, delivery_count).answer != Answer::kDead) return;
+  state_->remember(state_->table.find(seq)).suspicion = Suspicion::kNone;
+}
+
+std::optional<Returned> Ledger::verdict(Seq seq) const {
+  const Place at = state_->table.find(seq);
+  if (!at || state_->suspicion(at) != Suspicion::kDoomed) return std::nullopt;
+  return state_->verdict(at);
 }
 
 Outcome Ledger::release(ConsumerId consumer, Seq seq, uint32_t delivery_count) {
@@ -127,6 +180,11 @@ void Ledger::returnLeases(ConsumerId consumer, uint64_t started, std::vector<Ret
   state.leases.drop(consumer);
 }
 
+void Ledger::returnAll(std::vector<Returned>& returned) {
+  std::vector<Dead> none;  // what is not counted kills nothing
+  for (const ConsumerId consumer : state_->leases.consumers()) returnLeases(consumer, 0, returned, none);
+}
+
 void Ledger::tick(const Now& now, std::vector<Returned>& returned, std::vector<Dead>& dead) {
   State& state = *state_;
   for (uint32_t slot = state.leases.popExpired(now.monotonic_ms); slot != Leases::kNone;
@@ -151,7 +209,7 @@ uint64_t Ledger::purge(std::vector<Range>& out) {
     for (uint64_t bits = chunk->live; bits != 0; bits &= bits - 1) {
       const Place at{chunk, static_cast<uint32_t>(std::countr_zero(bits))};
       const MessageState was = at.entry().state();
-      if (was != MessageState::kReady && was != MessageState::kDelayed) continue;
+      if (was > MessageState::kSuspect) continue;
       state.leave(at);
       state.enterSettling(at);
       ++purged;
@@ -196,12 +254,18 @@ bool Ledger::holds(Seq seq, Ref ref) const {
 size_t Ledger::peek(size_t max_messages, std::vector<Delivery>& out) const {
   size_t seen = 0;
   if (max_messages == 0) return 0;
+  const auto see = [&](Place at) {
+    const Entry& entry = at.entry();
+    out.push_back({at.seq(), entry.ref(), entry.bytes(), state_->deliveries(at)});
+    ++seen;
+  };
+  for (const auto& [failures, seq] : state_->suspects) {
+    if (seen == max_messages) return seen;
+    see(state_->table.find(seq));
+  }
   state_->ready.forEach(state_->table, [&](const ReadyOrder::Run& run) {
     for (uint64_t bits = run.bits; bits != 0 && seen < max_messages; bits &= bits - 1) {
-      const Place at{run.chunk, static_cast<uint32_t>(std::countr_zero(bits))};
-      const Entry& entry = at.entry();
-      out.push_back({at.seq(), entry.ref(), entry.bytes(), entry.deliveries()});
-      ++seen;
+      see({run.chunk, static_cast<uint32_t>(std::countr_zero(bits))});
     }
     return seen < max_messages;
   });

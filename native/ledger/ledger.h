@@ -4,6 +4,7 @@
 //                ▲  ▲              │ ├─nack/expiry/death──► READY, or DELAYED (due later), or DYING
 //                │  └──tick── DELAYED└─reject─────────────► DYING (the engine writes the dead letter)
 //                ─forget─► gone └────release──────┘
+//   SUSPECT (G6) ──takeSuspect──► IN_FLIGHT
 //
 // Pure: no I/O, no clock, no threads; times and events are arguments, decisions are results. The owner
 // serialises calls. Memory: at most 24 bytes for a message that is ready (plus leases for those in flight).
@@ -12,14 +13,14 @@
 //  G1 A message is in exactly one state; counts() adds up.
 //  G2 First deliveries follow seq; what became ready again goes ahead of everything never delivered, lowest
 //  seq first. G3 A lease is (seq, delivery count, consumer); any other answer is kLeaseLost and changes
-//  nothing. G4 The delivery count only rises. Deliveries that no handler saw (release, prefetched at death)
-//  are uncounted:
-//     a message is dead when deliveries - uncounted reaches max_deliveries and the last one failed.
+//  nothing. G4 The delivery count only rises. Deliveries that were no failures (release, prefetched at death,
+//     in flight at a crash that was not theirs) are uncounted: a message is dead when one of them failed and
+//     deliveries - uncounted has reached max_deliveries by then.
 //  G5 SETTLING and DYING messages are still saved as live: they leave with forget(), after their record is
 //  durable.
-//  G6 A message that a process had in flight when it crashed is suspect until its next delivery: it is handed
-//  out alone, so that a second crash is counted against what was being handled, not against what had only
-//  been taken ahead with it.
+//  G6 A message that a process had in flight when it crashed is suspect: take() passes it over, and
+//  takeSuspect() gives it out when its owner says so (suspects.h). It is suspect until it was settled or
+//  failed.
 #pragma once
 
 #include <cstdint>
@@ -35,9 +36,9 @@ using ConsumerId = uint32_t;  // never reused inside one engine
 
 // Seqs go from 1 to this; a message with another one is ignored.
 constexpr Seq kSeqMax = UINT64_MAX >> 1;
-// A message whose delivery count got here is dead when that delivery ends unsettled, whatever the limits and
-// however it ended: the count is the lease token and may not repeat.
-constexpr uint32_t kDeliveriesMax = 65535;
+// Here the delivery count ends, as the fields on disk do. It stops; failures still add up, and nothing dies
+// of it. A late answer to an earlier one of the deliveries that share it is then taken for the last.
+constexpr uint32_t kDeliveriesMax = UINT32_MAX;
 
 struct Now {
   uint64_t monotonic_ms;
@@ -54,7 +55,7 @@ struct Delivery {
   Ref ref;
   uint32_t bytes;
   uint32_t delivery_count;
-  bool was_suspect = false;  // before this delivery (G6): for untake()
+  bool was_suspect = false;  // given out by takeSuspect(): for untake()
 };
 
 struct Dead {
@@ -71,7 +72,7 @@ struct Returned {
   Seq seq;
   uint32_t deliveries;
   uint32_t uncounted;
-  uint64_t due_ms;  // wall; 0: ready now
+  uint64_t due_ms;  // wall; 0: ready now; or a mark (suspicion.h)
   uint64_t first_delivery_ms;
 };
 
@@ -82,9 +83,24 @@ struct Saved {
   uint32_t bytes;
   uint32_t deliveries;
   uint32_t uncounted;
-  uint64_t due_ms;
+  uint64_t due_ms;  // or a mark (suspicion.h)
   uint64_t first_delivery_ms;
   bool suspect;  // in flight, or suspect already (G6)
+};
+
+// What a recovery found out about those that were in flight.
+struct Recovered {
+  std::vector<Returned> marks;  // to be written: what is suspect now, with its counts
+  std::vector<Dead> killers;    // now DYING: it was in its hold, and that was its last failure
+  std::vector<Dead> dying;      // still DYING
+};
+
+// The suspect that goes out next: the one with the fewest failures.
+struct Suspected {
+  Seq seq;
+  uint32_t failures;
+  uint32_t deliveries;
+  uint32_t bytes;
 };
 
 struct Range {
@@ -100,6 +116,7 @@ struct Stored {
 struct Counts {
   uint64_t ready = 0;
   uint64_t delayed = 0;
+  uint64_t suspects = 0;  // waiting to be begun alone (G6)
   uint64_t in_flight = 0;
   uint64_t settling = 0;     // answered, not yet forgotten
   uint64_t dying = 0;        // to be dead-lettered
@@ -133,13 +150,20 @@ class Ledger {
   // already here stays as it is, so replaying its record is harmless.
   void enqueue(Seq seq, Ref ref, uint32_t bytes);
 
-  // Hands out up to max_messages whose bytes sum to at most max_bytes, in order, appending to `out`; a
-  // suspect one alone (G6). The first one is handed out only if it fits too: then `out` stays as it was and
-  // neededBytes() tells what it needs.
+  // Hands out up to max_messages whose bytes sum to at most max_bytes, in order, appending to `out`. The
+  // first one is handed out only if it fits too: otherwise `out` stays as it was and neededBytes() tells what
+  // it needs.
   size_t take(ConsumerId consumer, const Now& now, size_t max_messages, uint64_t max_bytes,
               std::vector<Delivery>& out);
   uint64_t neededBytes() const;                // of the message that would go out next, 0 when none is ready
   size_t leasesOf(ConsumerId consumer) const;  // O(those)
+
+  // Suspects (G6). takeSuspect() hands out firstSuspect(); false if there is none or no room for its lease.
+  std::optional<Suspected> firstSuspect() const;
+  bool takeSuspect(ConsumerId consumer, const Now& now, std::vector<Delivery>& out);
+  // A suspect's hold is over and it is in flight still: what to write, as if it had been given back. Again
+  // and again while it runs. Empty: this delivery ended, its own record is on the way.
+  std::optional<Returned> markSuspect(Seq seq, uint32_t delivery_count, uint32_t ran_ms);
 
   // Undoes the newest take of these deliveries as if it had not happened (the journal refused it).
   void untake(ConsumerId consumer, const std::vector<Delivery>& deliveries);
@@ -150,6 +174,11 @@ class Ledger {
   Outcome nack(ConsumerId consumer, Seq seq, uint32_t delivery_count, uint64_t delay_ms, const Now& now);
   // reject: kDead or kLeaseLost.
   Outcome reject(ConsumerId consumer, Seq seq, uint32_t delivery_count);
+  // It cannot be read: DYING, but for this life only.
+  void setAside(ConsumerId consumer, Seq seq, uint32_t delivery_count);
+  // What to write of a DYING message whose letter finds no place: it will be DYING after a crash. Empty if it
+  // is not.
+  std::optional<Returned> verdict(Seq seq) const;
   // release: kReturned (this delivery does not count) or kLeaseLost.
   Outcome release(ConsumerId consumer, Seq seq, uint32_t delivery_count);
   // extend: the lease ends `ms` from now. kDone or kLeaseLost.
@@ -160,13 +189,16 @@ class Ledger {
   void returnLeases(ConsumerId consumer, uint64_t started, std::vector<Returned>& returned,
                     std::vector<Dead>& dead);
 
+  // Everything in flight goes back uncounted: the broker closes.
+  void returnAll(std::vector<Returned>& returned);
+
   // Ends expired leases (they count) and makes delayed messages ready that are due.
   void tick(const Now& now, std::vector<Returned>& returned, std::vector<Dead>& dead);
   // Earliest time at which tick() has something to do; UINT64_MAX: never.
   uint64_t nextLeaseEndMonotonicMs() const;
   uint64_t nextDueWallMs() const;
 
-  // Makes everything READY or DELAYED SETTLING and tells it as ranges. In flight and dying stay.
+  // Makes everything that waits SETTLING and tells it as ranges. In flight and dying stay.
   uint64_t purge(std::vector<Range>& out);
 
   // The settlement of this message is durable: it leaves. Empty if it was not here.
@@ -188,8 +220,11 @@ class Ledger {
   void restore(const Saved& saved);
   void replayDelivered(Seq first, uint32_t count, uint32_t delivery_count);
   void replayReturned(const Returned& returned);
-  // After replay: makes what has used up its deliveries DYING and lists it.
-  void finishRecovery(std::vector<Dead>& dead);
+  // After replay: the longest time that a process ran after it had begun a suspect, as far as is known.
+  uint32_t longestRunMs() const;
+  // After that: what was in flight becomes SUSPECT, uncounted, but for the one in its hold, which failed.
+  // `longest_run_ms` is that of all queues.
+  Recovered finishRecovery(uint32_t longest_run_ms);
 
   const Counts& counts() const;
   bool empty() const;  // holds no message in any state

@@ -26,7 +26,7 @@
 
 namespace millrace::ledger {
 
-enum class MessageState : uint8_t { kReady, kDelayed, kInFlight, kSettling, kDying };
+enum class MessageState : uint8_t { kReady, kDelayed, kSuspect, kInFlight, kSettling, kDying };
 
 constexpr Ref kRefMask = (Ref{1} << 48) - 1;
 
@@ -43,19 +43,21 @@ class Entry {
   }
   Ref ref() const { return ref_; }
   void setRef(Ref ref) { ref_ = ref & kRefMask; }
-  uint32_t deliveries() const { return deliveries_; }
-  void setDeliveries(uint32_t deliveries) { deliveries_ = deliveries & kDeliveriesMax; }
+  // The lower half of the delivery count; the upper one is in the history (State::deliveries).
+  uint32_t deliveriesLow() const { return deliveries_; }
+  void setDeliveriesLow(uint32_t deliveries) { deliveries_ = deliveries & 0xFFFFu; }
   uint32_t bytes() const { return bytes_; }
   MessageState state() const { return static_cast<MessageState>(state_); }
   void setState(MessageState state) { state_ = static_cast<uint32_t>(state) & 7u; }
   // Has a line in the history.
   bool remembered() const { return remembered_ != 0; }
   void setRemembered() { remembered_ = 1; }
-  // In flight: the slot of its lease. Otherwise 1 if the message is suspect (ledger.h, G6), else 0.
+  // In flight: the slot of its lease. Otherwise, during a replay: 1 if it was delivered and no return of it
+  // was met since.
   uint32_t lease() const { return lease_; }
   void setLease(uint32_t slot) { lease_ = slot & 0xFFF'FFFFu; }
-  bool suspect() const { return lease_ != 0; }
-  void setSuspect(bool suspect) { lease_ = suspect ? 1 : 0; }
+  bool unreturned() const { return lease_ != 0; }
+  void setUnreturned(bool unreturned) { lease_ = unreturned ? 1 : 0; }
 
  private:
   uint64_t ref_ : 48;

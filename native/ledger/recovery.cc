@@ -25,15 +25,51 @@ Seq Ledger::save(Seq from, size_t max_entries, std::vector<Saved>& out) const {
     for (; bits != 0; bits &= bits - 1) {
       const Place at{chunk, static_cast<uint32_t>(std::countr_zero(bits))};
       if (saved == max_entries) return at.seq();
-      const Entry& entry = at.entry();
-      const uint64_t due_ms = entry.state() == MessageState::kDelayed ? state.schedule.dueOf(at.seq()) : 0;
-      const bool suspect = entry.state() == MessageState::kInFlight || (isWaiting(at) && entry.suspect());
-      out.push_back({at.seq(), entry.ref(), entry.bytes(), entry.deliveries(), state.uncounted(at), due_ms,
-                     state.firstDeliveryMs(at), suspect});
+      out.push_back(state.saved(at));
       ++saved;
     }
   }
   return 0;
+}
+
+Saved Ledger::State::saved(Place at) const {
+  const Entry& entry = at.entry();
+  const Past past = entry.remembered() ? history.read(at.seq()) : Past{};
+  Saved saved{at.seq(),       entry.ref(), entry.bytes(),       deliveries(at),
+              past.uncounted, 0,           firstDeliveryMs(at), false};
+  switch (entry.state()) {
+    case MessageState::kInFlight:
+      saved.suspect = true;
+      saved.due_ms = dueOfMark({past.suspicion, past.ran_ms});
+      if (past.suspicion == Suspicion::kOutlived && saved.uncounted < saved.deliveries) ++saved.uncounted;
+      break;
+    case MessageState::kDelayed:
+      saved.due_ms = dueWritten(schedule.dueOf(at.seq()));
+      break;
+    case MessageState::kDying:
+      saved.due_ms = dueOfMark({past.suspicion, 0});
+      break;
+    case MessageState::kReady:
+    case MessageState::kSuspect:  // kReady too, while a replay is going on
+      saved.suspect = entry.unreturned() || past.suspicion == Suspicion::kSuspect;
+      saved.due_ms = dueOfMark({past.suspicion, past.ran_ms});
+      break;
+    case MessageState::kSettling:
+      break;
+  }
+  return saved;
+}
+
+void Ledger::State::note(Place at, const Mark& mark, uint32_t uncounted, uint64_t first_delivery_ms) {
+  if (uncounted == 0 && first_delivery_ms == 0 && mark.suspicion == Suspicion::kNone &&
+      !at.entry().remembered()) {
+    return;
+  }
+  Past& past = remember(at);
+  past.first_delivery_ms = first_delivery_ms;
+  past.uncounted = std::min(uncounted, deliveries(at));
+  past.suspicion = mark.suspicion;
+  past.ran_ms = mark.ran_ms;
 }
 
 void Ledger::restore(const Saved& saved) {
@@ -41,31 +77,32 @@ void Ledger::restore(const Saved& saved) {
   if (saved.seq == 0 || saved.seq > kSeqMax || state.table.find(saved.seq)) return;
   const Place at = state.table.add(saved.seq, saved.ref, saved.bytes);
   state.counts.bytes += saved.bytes;
-  const uint32_t deliveries = std::min(saved.deliveries, kDeliveriesMax);
-  at.entry().setDeliveries(deliveries);
-  if (saved.uncounted != 0 || saved.first_delivery_ms != 0) {
-    state.remember(at) = {saved.first_delivery_ms, std::min(saved.uncounted, deliveries)};
-  }
-  at.entry().setSuspect(saved.suspect && deliveries > 0);
-  state.enterWaiting(at, saved.due_ms);
+  state.setDeliveries(at, saved.deliveries);
+  const Mark mark = saved.deliveries > 0 ? markOfDue(saved.due_ms) : Mark{};
+  state.note(at, mark, saved.uncounted, saved.first_delivery_ms);
+  const bool in_flight = mark.suspicion == Suspicion::kNone || mark.suspicion == Suspicion::kHeld;
+  at.entry().setUnreturned(saved.suspect && in_flight && saved.deliveries > 0);
+  state.enterWaiting(at, dueWritten(saved.due_ms));
 }
 
 void Ledger::replayDelivered(Seq first, uint32_t count, uint32_t delivery_count) {
   State& state = *state_;
   if (count == 0 || first > kSeqMax) return;
   const Seq last = addSaturating(first, count - 1);
-  const uint32_t deliveries = std::min(delivery_count, kDeliveriesMax);
   // Visits what is here, not the range: its length is input.
   for (Chunk* chunk = state.table.atOrAfter(first / Chunk::kEntries);
        chunk && chunk->number <= last / Chunk::kEntries; chunk = state.table.atOrAfter(chunk->number + 1)) {
     for (uint64_t bits = chunk->live; bits != 0; bits &= bits - 1) {
       const Place at{chunk, static_cast<uint32_t>(std::countr_zero(bits))};
       if (at.seq() < first || at.seq() > last) continue;
-      if (!isWaiting(at) || at.entry().deliveries() >= deliveries) continue;
+      if (!isWaiting(at) || state.deliveries(at) >= delivery_count) continue;
       // Its delay, if it had one, was over by then.
       state.leave(at);
-      at.entry().setDeliveries(deliveries);
-      at.entry().setSuspect(true);
+      state.setDeliveries(at, delivery_count);
+      at.entry().setUnreturned(true);
+      const Suspicion suspicion = state.suspicion(at);
+      if (suspicion == Suspicion::kSuspect) state.remember(at).suspicion = Suspicion::kHeld;
+      if (suspicion == Suspicion::kDoomed) state.remember(at).suspicion = Suspicion::kNone;
       state.enterReady(at);
     }
   }
@@ -74,29 +111,65 @@ void Ledger::replayDelivered(Seq first, uint32_t count, uint32_t delivery_count)
 void Ledger::replayReturned(const Returned& returned) {
   State& state = *state_;
   const Place at = state.table.find(returned.seq);
-  const uint32_t deliveries = std::min(returned.deliveries, kDeliveriesMax);
-  if (!at || !isWaiting(at) || at.entry().deliveries() > deliveries) return;
+  if (!at || !isWaiting(at) || state.deliveries(at) > returned.deliveries) return;
   state.leave(at);
-  at.entry().setDeliveries(deliveries);
-  at.entry().setSuspect(false);
-  state.remember(at) = {returned.first_delivery_ms, std::min(returned.uncounted, deliveries)};
-  state.enterWaiting(at, returned.due_ms);
+  state.setDeliveries(at, returned.deliveries);
+  at.entry().setUnreturned(false);
+  (void)state.remember(at);
+  state.note(at, markOfDue(returned.due_ms), returned.uncounted, returned.first_delivery_ms);
+  state.enterWaiting(at, dueWritten(returned.due_ms));
 }
 
-void Ledger::finishRecovery(std::vector<Dead>& dead) {
+uint32_t Ledger::longestRunMs() const {
+  const State& state = *state_;
+  uint32_t longest = 0;
+  for (Chunk* chunk = state.table.atOrAfter(0); chunk; chunk = state.table.atOrAfter(chunk->number + 1)) {
+    for (uint64_t bits = chunk->live & ~chunk->fresh; bits != 0; bits &= bits - 1) {
+      const Place at{chunk, static_cast<uint32_t>(std::countr_zero(bits))};
+      if (state.suspicion(at) != Suspicion::kNone) {
+        longest = std::max(longest, state.history.read(at.seq()).ran_ms);
+      }
+    }
+  }
+  return longest;
+}
+
+Recovered Ledger::finishRecovery(uint32_t longest_run_ms) {
   State& state = *state_;
+  Recovered recovered;
   for (Chunk* chunk = state.table.atOrAfter(0); chunk; chunk = state.table.atOrAfter(chunk->number + 1)) {
     // Never-delivered messages, most of a backlog, are passed over 64 at a time.
     for (uint64_t bits = chunk->live & ~chunk->fresh; bits != 0; bits &= bits - 1) {
       const Place at{chunk, static_cast<uint32_t>(std::countr_zero(bits))};
-      if (!isWaiting(at) || !state.usedUp(at)) continue;
-      const Entry& entry = at.entry();
-      state.leave(at);
-      state.enterDying(at);
-      dead.push_back(
-          {at.seq(), entry.ref(), entry.bytes(), entry.deliveries(), state.firstDeliveryMs(at), 0});
+      if (isWaiting(at)) state.judge(at, longest_run_ms, recovered);
     }
   }
+  return recovered;
+}
+
+// The process died: was it this one, did it only stand beside, or was it not in flight at all?
+void Ledger::State::judge(Place at, uint32_t longest_run_ms, Recovered& recovered) {
+  const Suspicion suspicion_before = suspicion(at);
+  if (suspicion_before == Suspicion::kNone && !at.entry().unreturned()) return;
+  leave(at);
+  at.entry().setUnreturned(false);
+  const bool killer = suspicion_before == Suspicion::kHeld;
+  if (suspicion_before == Suspicion::kDoomed || (killer && usedUp(at))) {
+    enterDying(at);
+    const Entry& entry = at.entry();
+    if (killer) recovered.marks.push_back(verdict(at));
+    (killer ? recovered.killers : recovered.dying)
+        .push_back({at.seq(), entry.ref(), entry.bytes(), deliveries(at), firstDeliveryMs(at), 0});
+    return;
+  }
+  Past& past = remember(at);
+  const bool known = suspicion_before == Suspicion::kSuspect && past.ran_ms == longest_run_ms;
+  if (suspicion_before == Suspicion::kNone && past.uncounted < deliveries(at)) ++past.uncounted;
+  past.ran_ms = longest_run_ms;
+  enterSuspect(at);
+  if (known) return;
+  recovered.marks.push_back({at.seq(), deliveries(at), past.uncounted,
+                             dueOfMark({Suspicion::kSuspect, past.ran_ms}), past.first_delivery_ms});
 }
 
 }  // namespace millrace::ledger

@@ -14,9 +14,13 @@ void Ledger::State::leave(Place at) {
       schedule.remove(at.seq());
       --counts.delayed;
       break;
+    case MessageState::kSuspect:
+      suspects.erase({failures(at), at.seq()});
+      --counts.suspects;
+      break;
     case MessageState::kInFlight:
       leases.close(at.entry().lease());
-      at.entry().setSuspect(false);
+      at.entry().setLease(0);
       --counts.in_flight;
       break;
     case MessageState::kSettling:
@@ -30,7 +34,7 @@ void Ledger::State::leave(Place at) {
 
 void Ledger::State::enterReady(Place at) {
   at.entry().setState(MessageState::kReady);
-  ready.add(at, at.entry().deliveries() > 0);
+  ready.add(at, deliveries(at) > 0);
   ++counts.ready;
 }
 
@@ -38,6 +42,13 @@ void Ledger::State::enterDelayed(Place at, uint64_t due_ms) {
   at.entry().setState(MessageState::kDelayed);
   schedule.add(at.seq(), due_ms);
   ++counts.delayed;
+}
+
+void Ledger::State::enterSuspect(Place at) {
+  at.entry().setState(MessageState::kSuspect);
+  remember(at).suspicion = Suspicion::kSuspect;
+  suspects.emplace(failures(at), at.seq());
+  ++counts.suspects;
 }
 
 void Ledger::State::enterWaiting(Place at, uint64_t due_ms) {
@@ -55,6 +66,7 @@ void Ledger::State::enterSettling(Place at) {
 
 void Ledger::State::enterDying(Place at) {
   at.entry().setState(MessageState::kDying);
+  remember(at).suspicion = Suspicion::kDoomed;
   ++counts.dying;
 }
 
@@ -67,33 +79,36 @@ bool Ledger::State::deliver(Place at, Leases::Holder& holder, const Now& now) {
                     .delivered_ms = now.wall_ms};
   const uint32_t slot = leases.open(holder, lease);
   if (slot == Leases::kNone) return false;
-  entry.setDeliveries(std::min(entry.deliveries() + 1, kDeliveriesMax));
+  raiseDeliveries(at);
   entry.setLease(slot);
   entry.setState(MessageState::kInFlight);
   ++counts.in_flight;
-  if (entry.deliveries() > 1) ++counts.redelivered;
+  if (deliveries(at) > 1) ++counts.redelivered;
   return true;
 }
 
 Place Ledger::State::leased(ConsumerId consumer, Seq seq, uint32_t delivery_count) const {
   const Place at = table.find(seq);
   if (!at || at.entry().state() != MessageState::kInFlight) return {};
-  if (at.entry().deliveries() != delivery_count) return {};
+  if (deliveries(at) != delivery_count) return {};
   return leases.at(at.entry().lease()).consumer == consumer ? at : Place{};
 }
 
 Outcome Ledger::State::endDelivery(Place at, bool counted, uint64_t due_ms) {
-  if (!counted && at.entry().deliveries() < kDeliveriesMax) {
-    ++remember(at).uncounted;
-  } else if (usedUp(at)) {
-    return {.answer = Answer::kDead, .dead = endByDying(at)};
-  }
+  if (counted && usedUp(at)) return {.answer = Answer::kDead, .dead = endByDying(at)};
   Past& past = remember(at);
   past.first_delivery_ms = firstDeliveryMs(at);
+  if (!counted && past.uncounted < deliveries(at)) ++past.uncounted;
   leave(at);
-  enterWaiting(at, due_ms);
-  return {.answer = Answer::kReturned,
-          .returned = {at.seq(), at.entry().deliveries(), past.uncounted, due_ms, past.first_delivery_ms}};
+  Returned returned{at.seq(), deliveries(at), past.uncounted, dueWritten(due_ms), past.first_delivery_ms};
+  if (!counted && past.suspicion != Suspicion::kNone) {
+    returned.due_ms = dueOfMark({Suspicion::kSuspect, past.ran_ms});
+    enterSuspect(at);
+  } else {
+    past.suspicion = Suspicion::kNone;
+    enterWaiting(at, due_ms);
+  }
+  return {.answer = Answer::kReturned, .returned = returned};
 }
 
 Dead Ledger::State::endByDying(Place at) {
@@ -103,7 +118,28 @@ Dead Ledger::State::endByDying(Place at) {
   remember(at).first_delivery_ms = first_ms;
   leave(at);
   enterDying(at);
-  return {at.seq(), entry.ref(), entry.bytes(), entry.deliveries(), first_ms, last_ms};
+  return {at.seq(), entry.ref(), entry.bytes(), deliveries(at), first_ms, last_ms};
+}
+
+void Ledger::State::setDeliveries(Place at, uint32_t deliveries) {
+  at.entry().setDeliveriesLow(deliveries & 0xFFFFu);
+  const uint32_t high = deliveries >> 16;
+  if (high != 0 || at.entry().remembered()) remember(at).deliveries_high = static_cast<uint16_t>(high);
+}
+
+void Ledger::State::raiseDeliveries(Place at) {
+  const uint32_t before = deliveries(at);
+  if (before < kDeliveriesMax) {
+    setDeliveries(at, before + 1);
+    return;
+  }
+  // The count has ended. This delivery is a failure until it turns out to be none, like any other.
+  Past& past = remember(at);
+  if (past.uncounted > 0) --past.uncounted;
+}
+
+Returned Ledger::State::verdict(Place at) const {
+  return {at.seq(), deliveries(at), uncounted(at), dueOfMark({Suspicion::kDoomed, 0}), firstDeliveryMs(at)};
 }
 
 uint32_t Ledger::State::uncounted(Place at) const {
@@ -121,9 +157,7 @@ Past& Ledger::State::remember(Place at) {
 }
 
 bool Ledger::State::usedUp(Place at) const {
-  const uint32_t deliveries = at.entry().deliveries();
-  if (deliveries >= kDeliveriesMax) return true;
-  return limits.max_deliveries != 0 && deliveries - uncounted(at) >= limits.max_deliveries;
+  return limits.max_deliveries != 0 && failures(at) >= limits.max_deliveries;
 }
 
 }  // namespace millrace::ledger

@@ -17,7 +17,7 @@ interface Burial {
 }
 
 export class Burials {
-  /** The unit of a burial, or a negative number: not yet. */
+  /** The unit of a burial, or a negative number: not yet. Throws when it never will be. */
   readonly #unitOf: (queue: number, seq: number) => number;
   readonly #waiting = new Map<number, Burial[]>();
   #cancelLook: (() => void) | undefined;
@@ -50,10 +50,14 @@ export class Burials {
     for (const [queue, waiting] of this.#waiting) {
       const left: Burial[] = [];
       for (const burial of waiting.splice(0, LOOKS_AT_ONCE)) {
-        const unit = this.#unitOf(queue, burial.seq);
-        if (unit < 0) left.push(burial);
-        else burial.resolve(unit);
-        moved ||= unit >= 0;
+        try {
+          const unit = this.#unitOf(queue, burial.seq);
+          if (unit < 0) left.push(burial);
+          else burial.resolve(unit);
+          moved ||= unit >= 0;
+        } catch (error) {
+          burial.reject(error as Error);
+        }
       }
       waiting.push(...left);
       if (waiting.length === 0) this.#waiting.delete(queue);

@@ -79,7 +79,19 @@ engine::Consumer& Client::consume(uint32_t queue) {
 }
 
 std::vector<Got> Client::take(engine::Consumer& consumer, uint32_t max) {
-  const engine::Receipt receipt = broker_->receive(consumer, inbox_, max);
+  return read(broker_->receive(consumer, inbox_, max));
+}
+
+std::vector<Got> Client::peek(uint32_t queue, uint32_t max) {
+  engine::Receipt receipt = broker_->peek(queue, inbox_, max);
+  if (receipt.needed_bytes > inbox_.size()) {
+    inbox_.resize(receipt.needed_bytes);
+    receipt = broker_->peek(queue, inbox_, max);
+  }
+  return read(receipt);
+}
+
+std::vector<Got> Client::read(const engine::Receipt& receipt) {
   CHECK_OK(receipt.error);
   std::vector<Got> got;
   size_t at = 0;

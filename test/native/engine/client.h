@@ -53,6 +53,8 @@ class Client {
   engine::Consumer& consume(uint32_t queue);
   // One receive() call.
   std::vector<Got> take(engine::Consumer& consumer, uint32_t max = 64);
+  // What would be handed out, without a lease.
+  std::vector<Got> peek(uint32_t queue, uint32_t max);
   // Until `wanted` messages came, or CHECK fails after the deadline.
   std::vector<Got> takeAll(engine::Consumer& consumer, size_t wanted);
   uint64_t ack(engine::Consumer& consumer, const std::vector<Got>& messages, bool awaited = true);
@@ -67,6 +69,8 @@ class Client {
   std::shared_ptr<engine::Broker> broker_;
   std::shared_ptr<TestPort> port_;
   std::unique_ptr<engine::Session> session_;
+  std::vector<Got> read(const engine::Receipt& receipt);
+
   std::vector<std::byte> inbox_;
 };
 

@@ -181,7 +181,7 @@ TEST(EngineHoldsBackDeadLettersWhileTheirQueueIsFull) {
   CHECK_EQ(client.takeAll(undertaker, 1)[0].body, "b");
   uint64_t unit = engine::kDeferred;
   client.until([&] {
-    unit = broker->burial(client.session(), queue, 2);
+    CHECK_OK(broker->burial(client.session(), queue, 2, unit));
     return unit != engine::kDeferred;
   });
   CHECK(client.awaitCommitted(unit));
@@ -270,11 +270,13 @@ TEST(EngineStopsAtTheFirstFailedSyncAndKeepsWhatWasAccepted) {
   CHECK_EQ(got[0].body, "kept");
 }
 
+// Of the first death nobody knows whose it was: the message was one of those in flight. From then on it is
+// alone.
 TEST(EngineCountsADeliveryThatKilledTheProcess) {
   SimulatedDisk disk(test::seed());
   engine::QueueSettings settings = engine::defaultSettings("poison", false);
   settings.max_deliveries = 2;
-  for (uint32_t round = 1; round <= 3; ++round) {
+  for (uint32_t round = 1; round <= 4; ++round) {
     SimulatedDisk killed = disk.reopenAfterKill(test::seed());
     // Abandoned without close: what the kernel has by then is what a SIGKILL leaves.
     const std::shared_ptr<Broker> broker = openOn(killed);
@@ -282,7 +284,7 @@ TEST(EngineCountsADeliveryThatKilledTheProcess) {
     const uint32_t queue = client.declare(settings);
     if (round == 1) CHECK(client.awaitCommitted(client.send(queue, {"bad"})));
     engine::Consumer& consumer = client.consume(queue);
-    if (round <= 2) {
+    if (round <= 3) {
       const std::vector<Got> got = client.takeAll(consumer, 1);
       CHECK_EQ(got[0].count, round);
     } else {
@@ -291,26 +293,6 @@ TEST(EngineCountsADeliveryThatKilledTheProcess) {
       CHECK_EQ(client.takeAll(undertaker, 1)[0].body, "bad");
     }
     disk = SimulatedDisk(killed.image(), test::seed());
-  }
-}
-
-// The handler of the first of many messages that were taken together ends the process each time.
-TEST(EngineCountsCrashesAgainstWhatWasHandled) {
-  auto disk = std::make_unique<SimulatedDisk>(test::seed());
-  constexpr int kCrashes = 5;  // as many as the default of max_deliveries
-  for (int crash = 0; crash <= kCrashes; ++crash) {
-    const std::shared_ptr<Broker> broker = openOn(*disk);
-    Client client(broker);
-    const uint32_t queue = client.declare("q");
-    if (crash == 0) CHECK(client.awaitCommitted(client.send(queue, numbered(0, 64))));
-    if (crash == kCrashes) {
-      const uint32_t graves = client.declare("q.dead");
-      client.until([&] { return broker->queueStats(graves).value().counts.ready == 1; });
-      CHECK_EQ(broker->queueStats(queue).value().counts.ready, 63u);
-      break;
-    }
-    CHECK_EQ(client.take(client.consume(queue), 64)[0].body, "message 0");
-    disk = std::make_unique<SimulatedDisk>(disk->image(), test::seed());
   }
 }
 

@@ -95,17 +95,29 @@ class QueueDriver {
     for (Seq from = 1; from != 0;) from = ledger_->save(from, piece, out);
     return out;
   }
+  void setLimits(const Limits& limits) {
+    limits_ = limits;
+    ledger_->setLimits(limits);
+  }
   const Counts& counts() const { return ledger_->counts(); }
 
+  // The next suspect, if there is one.
+  std::vector<Delivery> takeSuspect(ConsumerId consumer) {
+    std::vector<Delivery> out;
+    CHECK_EQ(ledger_->takeSuspect(consumer, now_, out), out.size() == 1);
+    check();
+    return out;
+  }
+  std::vector<Seq> takeSuspectSeq(ConsumerId consumer) { return seqsOf(takeSuspect(consumer)); }
+
   // Goes on with a new ledger made from what this one saves.
-  std::vector<Dead> restart() {
+  Recovered restart() {
     const std::vector<Saved> all = saved(3);
     ledger_ = std::make_unique<Ledger>(limits_);
     for (const Saved& one : all) ledger_->restore(one);
-    std::vector<Dead> dead;
-    ledger_->finishRecovery(dead);
+    const Recovered recovered = ledger_->finishRecovery(ledger_->longestRunMs());
     check();
-    return dead;
+    return recovered;
   }
 
   void check() const {
@@ -116,7 +128,7 @@ class QueueDriver {
       ++messages;
       bytes += one.bytes;
     }
-    CHECK_EQ(c.ready + c.delayed + c.in_flight + c.settling + c.dying, messages);
+    CHECK_EQ(c.ready + c.delayed + c.suspects + c.in_flight + c.settling + c.dying, messages);
     CHECK_EQ(c.bytes, bytes);
     CHECK_EQ(ledger_->empty(), messages == 0);
   }

@@ -1,3 +1,4 @@
+#include "ledger/suspicion.h"
 #include "queue_driver.h"
 
 using namespace millrace::ledger;
@@ -43,7 +44,7 @@ TEST(LedgerSavesEveryStateAsLive) {
     CHECK_EQ(one.ref, one.seq * 100);
     CHECK_EQ(one.deliveries, one.seq <= 6 ? 1u : 0u);
     CHECK_EQ(one.uncounted, one.seq == 4 ? 1u : 0u);
-    CHECK_EQ(one.due_ms, one.seq == 3 ? queue.now().wall_ms + 5000 : 0);
+    CHECK_EQ(one.due_ms, one.seq == 3 ? queue.now().wall_ms + 5000 : one.seq == 2 ? kMarksEnd : 0);
     // Of an acked message no more is kept than it needs.
     CHECK_EQ(one.first_delivery_ms, one.seq >= 2 && one.seq <= 6 ? first_ms : 0);
     CHECK_EQ(one.suspect, one.seq == 6);
@@ -67,76 +68,137 @@ TEST(LedgerSaveGoesOnWhereItStopped) {
 TEST(LedgerRestartKeepsWhatWasSaved) {
   QueueDriver queue;
   fillWithEveryState(queue);
-  const auto before = queue.saved();
-  CHECK(queue.restart().empty());
+  auto before = queue.saved();
+  const Recovered recovered = queue.restart();
+  CHECK_EQ(recovered.marks.size(), 1u);
+  CHECK_EQ(recovered.dying.size(), 1u);
+  CHECK_EQ(recovered.dying[0].seq, 2u);
+  CHECK(recovered.killers.empty());
+  before[5].uncounted = 1;  // in flight, and nobody knows better
+  before[5].due_ms = recovered.marks[0].due_ms;
   checkSame(queue.saved(), before);
   CHECK_EQ(queue.counts().delayed, 1u);
-  CHECK_EQ(queue.counts().ready, 8u);
+  CHECK_EQ(queue.counts().suspects, 1u);
+  CHECK_EQ(queue.counts().dying, 1u);
+  CHECK_EQ(queue.counts().ready, 6u);
+  CHECK((queue.takeSuspectSeq(1) == Seqs{6}));
+  CHECK(queue.takeSuspectSeq(1).empty());
   // What was delivered before goes first.
-  CHECK((queue.takeSeqs(1, 9) == Seqs{1, 2, 4, 5}));
-  CHECK((queue.takeSeqs(1, 9) == Seqs{6}));  // in flight before: alone
-  CHECK((queue.takeSeqs(1, 9) == Seqs{7, 8, 9}));
+  CHECK((queue.takeSeqs(1, 9) == Seqs{1, 4, 5, 7, 8, 9}));
   queue.passMs(5000);
   queue.tick();
   CHECK((queue.takeSeqs(1, 9) == Seqs{3}));
 }
 
-TEST(LedgerCrashDuringTheLastDeliveryCounts) {
+TEST(LedgerCrashChargesTheOneInItsHoldAndNobodyElse) {
   QueueDriver queue({.max_deliveries = 2});
   queue.send(3);
-  const auto d = queue.take(1, 3);
-  queue.nack(1, d[0]);
-  queue.release(1, d[1]);
-  queue.take(1, 2);  // 1 and 2 for the second time; of 2 only one counts
-  const auto dead = queue.restart();
-  CHECK_EQ(dead.size(), 1u);
-  CHECK_EQ(dead[0].seq, 1u);
-  CHECK_EQ(dead[0].deliveries, 2u);
-  CHECK_EQ(dead[0].first_delivery_ms, queue.now().wall_ms);
-  CHECK_EQ(dead[0].last_delivery_ms, 0u);
+  queue.take(1, 3);
+  // None was alone: nobody is charged, all are suspect.
+  CHECK(queue.restart().killers.empty());
+  CHECK_EQ(queue.counts().suspects, 3u);
+  CHECK((queue.takeSuspectSeq(1) == Seqs{1}));
+  const Recovered first = queue.restart();
+  CHECK(first.killers.empty());
+  CHECK_EQ(first.marks.size(), 1u);  // the others stay what they were
+  // Fewest failures first.
+  const auto second = queue.takeSuspect(1);
+  CHECK_EQ(second.at(0).seq, 2u);
+  queue.ack(1, second[0]);
+  queue.forget(2);
+  queue.takeSuspect(1);
+  queue.nack(1, {3, 300, 10, 2});  // a failure like any other, and no suspect any more
+  CHECK((queue.takeSuspectSeq(1) == Seqs{1}));
+  const Recovered last = queue.restart();
+  CHECK_EQ(last.killers.size(), 1u);
+  CHECK_EQ(last.killers[0].seq, 1u);
+  CHECK_EQ(last.killers[0].deliveries, 3u);
+  CHECK_EQ(last.killers[0].last_delivery_ms, 0u);
   CHECK_EQ(queue.counts().dying, 1u);
+  CHECK_EQ(queue.counts().ready, 1u);
+}
+
+TEST(LedgerLoweredLimitBuriesNothingAtOpening) {
+  QueueDriver queue({.max_deliveries = 9});
+  queue.send(2);
+  for (int i = 0; i < 4; ++i) queue.nack(1, queue.takeOne(1));
+  queue.setLimits({.max_deliveries = 2});
+  CHECK(queue.restart().killers.empty());
   CHECK_EQ(queue.counts().ready, 2u);
+  const Delivery d = queue.takeOne(1);
+  CHECK_EQ(d.delivery_count, 5u);
+  CHECK(queue.release(1, d).answer == Answer::kReturned);
+  CHECK(queue.nack(1, queue.takeOne(1)).answer == Answer::kDead);  // the next failure
 }
 
-// One of many that were taken ahead kills the process each time: only that one uses up its deliveries.
-TEST(LedgerCrashesCountAgainstWhatWasHandledOnceItIsSuspect) {
-  QueueDriver queue({.max_deliveries = 3});
-  queue.send(5);
-  CHECK((queue.takeSeqs(1, 5) == Seqs{1, 2, 3, 4, 5}));
-  CHECK(queue.restart().empty());
-  CHECK((queue.takeSeqs(1, 5) == Seqs{1}));
-  CHECK(queue.restart().empty());
-  CHECK((queue.takeSeqs(1, 5) == Seqs{1}));
-  const auto dead = queue.restart();
-  CHECK_EQ(dead.size(), 1u);
-  CHECK_EQ(dead[0].seq, 1u);
-  std::vector<Delivery> alone;
-  for (Seq seq = 2; seq <= 5; ++seq) {
-    alone.push_back(queue.take(1, 5).at(0));
-    CHECK_EQ(alone.back().seq, seq);
-    CHECK_EQ(alone.back().delivery_count, 2u);
-  }
-  // Whatever ends a delivery without a crash ends the suspicion.
-  for (const Delivery& one : alone) queue.release(1, one);
-  CHECK((queue.takeSeqs(1, 5) == Seqs{2, 3, 4, 5}));
-}
-
-TEST(LedgerReplayedDeliveryMakesSuspectAndReturnClears) {
+TEST(LedgerSuspectThatWasGivenBackUnusedStaysOne) {
   QueueDriver queue;
   queue.send(4);
-  queue.ledger().replayDelivered(1, 3, 1);
-  queue.ledger().replayReturned({2, 1, 0, 0, 7});
-  for (const Saved& one : queue.saved()) CHECK_EQ(one.suspect, one.seq == 1 || one.seq == 3);
-  CHECK((queue.takeSeqs(1, 4) == Seqs{1}));
-  CHECK((queue.takeSeqs(1, 4) == Seqs{2}));  // 3 goes out alone
-  CHECK((queue.takeSeqs(1, 4) == Seqs{3}));
-  CHECK((queue.takeSeqs(1, 4) == Seqs{4}));
-  CHECK_EQ(queue.ledger().leasesOf(1), 4u);
+  queue.take(1, 4);
   queue.restart();
-  const auto alone = queue.take(1, 4);
-  queue.untake(1, alone);  // as if it had not happened
-  CHECK((queue.takeSeqs(1, 4) == Seqs{1}));
-  CHECK_EQ(queue.ledger().leasesOf(2), 0u);
+  const Delivery released = queue.takeSuspect(1).at(0);
+  const Outcome outcome = queue.release(1, released);
+  CHECK(markOfDue(outcome.returned.due_ms).suspicion == Suspicion::kSuspect);
+  CHECK_EQ(queue.counts().suspects, 4u);
+  CHECK(queue.take(1, 4).empty());
+  const auto undone = queue.takeSuspect(1);
+  queue.untake(1, undone);  // as if it had not happened
+  CHECK_EQ(queue.counts().suspects, 4u);
+  CHECK_EQ(queue.takeSuspect(1).at(0).delivery_count, 3u);
+  std::vector<Range> purged;
+  CHECK_EQ(queue.ledger().purge(purged), 3u);
+  CHECK_EQ(queue.counts().suspects, 0u);
+  queue.check();
+}
+
+TEST(LedgerSuspectWhoseHoldIsOverIsNotCharged) {
+  QueueDriver queue({.max_deliveries = 1});
+  queue.send(2);
+  queue.take(1, 2);
+  queue.restart();
+  const Delivery begun = queue.takeSuspect(1).at(0);
+  const auto mark = queue.ledger().markSuspect(begun.seq, begun.delivery_count, 12'000);
+  CHECK(mark.has_value());
+  CHECK_EQ(mark->uncounted, 2u);
+  CHECK(!queue.ledger().markSuspect(begun.seq, begun.delivery_count + 1, 1));
+  CHECK((queue.takeSuspectSeq(2) == Seqs{2}));
+  const Recovered recovered = queue.restart();
+  CHECK_EQ(recovered.killers.size(), 1u);
+  CHECK_EQ(recovered.killers[0].seq, 2u);
+  CHECK_EQ(queue.counts().suspects, 1u);
+  CHECK_EQ(queue.ledger().longestRunMs(), 12'000u);
+  CHECK_EQ(queue.takeSuspect(1).at(0).seq, 1u);
+}
+
+TEST(LedgerReplayTellsTheSuspectFromTheOneInItsHold) {
+  const Returned mark{1, 1, 1, dueOfMark({Suspicion::kSuspect, 0}), 7};
+  for (const bool over : {false, true}) {
+    QueueDriver queue({.max_deliveries = 1});
+    queue.send(2);
+    for (int twice = 0; twice < 2; ++twice) {
+      queue.ledger().replayDelivered(1, 2, 1);
+      queue.ledger().replayReturned(mark);
+      queue.ledger().replayDelivered(1, 1, 2);
+      if (over) queue.ledger().replayReturned({1, 2, 2, dueOfMark({Suspicion::kSuspect, 99}), 7});
+    }
+    const Recovered recovered = queue.ledger().finishRecovery(0);
+    CHECK_EQ(recovered.killers.size(), over ? 0u : 1u);
+    CHECK_EQ(queue.counts().suspects, over ? 2u : 1u);
+  }
+}
+
+TEST(LedgerCloseGivesEverythingBackUncounted) {
+  QueueDriver queue({.max_deliveries = 1});
+  queue.send(6);
+  queue.take(1, 3);
+  queue.take(2, 2);
+  std::vector<Returned> returned;
+  queue.ledger().returnAll(returned);
+  CHECK_EQ(returned.size(), 5u);
+  for (const Returned& one : returned) CHECK_EQ(one.uncounted, 1u);
+  CHECK_EQ(queue.counts().ready, 6u);
+  CHECK(queue.restart().marks.empty());
+  CHECK_EQ(queue.takeSeqs(1, 9).size(), 6u);
 }
 
 TEST(LedgerReplayedDeliveryRaisesCountsOfARange) {
@@ -174,9 +236,7 @@ TEST(LedgerReplaySurvivesAnyArgument) {
   CHECK_EQ(saved[1].deliveries, kDeliveriesMax);
   CHECK_EQ(saved[1].uncounted, kDeliveriesMax);
   CHECK_EQ(saved[3].deliveries, kDeliveriesMax);
-  std::vector<Dead> dead;
-  queue.ledger().finishRecovery(dead);
-  CHECK_EQ(dead.size(), 2u);
+  (void)queue.ledger().finishRecovery(UINT32_MAX);
   queue.check();
 }
 

@@ -1,0 +1,150 @@
+// The engine's part of the rule for suspects (ledger/suspects.h): who may begin one, what ends a hold in the
+// log, and who is woken when the place is free.
+//
+// Before a suspect's bytes leave receive() its delivery is in the journal and suspects_ has it in its hold
+// (a kill from here on is its failure). The hold ends when the committer meets the record that ends the
+// delivery: its settlement, its return, the verdict of its death, or the mark that its time is over. All of
+// them are durable by then, so two in their hold are never found in one store.
+#include <algorithm>
+
+#include "engine/broker.h"
+
+namespace millrace::engine {
+
+// Finds out what died with the last process and who stood beside. The unit that has it all; nothing of it is
+// begun before that is committed.
+uint64_t Broker::judgeSuspects() {
+  const std::vector<Queue*> queues = allQueues();
+  uint32_t longest_run_ms = 0;
+  for (const Queue* queue : queues) longest_run_ms = std::max(longest_run_ms, queue->ledger.longestRunMs());
+  suspects_.setLongestRun(longest_run_ms);
+  uint64_t unit = 0;
+  for (Queue* queue : queues) {
+    const std::lock_guard lock(queue->mutex);
+    const ledger::Recovered recovered = queue->ledger.finishRecovery(longest_run_ms);
+    for (const ledger::Dead& one : recovered.killers)
+      queue->doomed.push_back({one, "the process died", true});
+    for (const ledger::Dead& one : recovered.dying) {
+      queue->doomed.push_back({one, "there was no place for it when the process ended", true});
+    }
+    (void)stageReturnsLocked(*queue, recovered.marks, unit);  // a store that failed begins none
+    if (queue->ledger.counts().suspects > 0) suspect_queues_.push_back(queue);
+  }
+  return unit;
+}
+
+// Gives the queue's first suspect to the consumer if it may begin now. True without a delivery: it needs a
+// larger inbox.
+bool Broker::beginSuspectLocked(Queue& queue, Consumer& consumer, size_t bytes, uint64_t& needed_bytes) {
+  const std::optional<ledger::Suspected> suspect = queue.ledger.firstSuspect();
+  if (!suspect || committedThrough() < suspects_after_) return false;
+  const ledger::Now begins = now();
+  uint64_t next_ms = kNever;
+  {
+    const std::lock_guard lock(suspects_mutex_);
+    if (!suspects_.mayBegin(queue.id, begins.monotonic_ms)) return false;
+    if (suspect->bytes > bytes) {
+      needed_bytes = suspect->bytes;
+      return true;
+    }
+    if (!queue.ledger.takeSuspect(consumer.id, begins, consumer.deliveries)) return false;
+    suspects_.begin(queue.id, suspect->seq, consumer.deliveries[0].delivery_count, begins.monotonic_ms);
+    holding_.store(true);
+    next_ms = suspects_.nextMs(begins.monotonic_ms);
+  }
+  timer_.schedule(kSuspectsTimer, next_ms);
+  return true;
+}
+
+// It was not handed out after all, or never can be.
+void Broker::cancelSuspect(Queue& queue, ledger::Seq seq) {
+  {
+    const std::lock_guard lock(suspects_mutex_);
+    suspects_.cancel(queue.id, seq);
+    holding_.store(suspects_.holds());
+  }
+  timer_.schedule(kSuspectsTimer, 0);
+}
+
+// The committer met a record of this queue; it may be the one that ends the hold.
+void Broker::endHold(uint32_t queue_id, const log::RecordReader& record) {
+  {
+    const std::lock_guard lock(suspects_mutex_);
+    bool ended = false;
+    if (record.kind() == log::Kind::kSettle) {
+      const log::SettleRecord settled = record.settle();
+      ended = suspects_.settled(queue_id, settled.first, settled.count);
+    } else if (record.kind() == log::Kind::kReturn) {
+      const log::ReturnRecord returned = record.returned();
+      ended = suspects_.returned(queue_id, returned.seq, returned.deliveries, now().monotonic_ms);
+    }
+    if (!ended) return;
+    holding_.store(false);
+  }
+  timer_.schedule(kSuspectsTimer, 0);
+}
+
+// On the timer's thread: writes the marks that are due and finds somebody for a place that is free.
+uint64_t Broker::tendSuspects() {
+  if (suspect_queues_.empty()) return kNever;
+  constexpr uint64_t kCommitLookMs = 1;
+  if (committedThrough() < suspects_after_) {
+    return log_->failed() ? kNever : now().monotonic_ms + kCommitLookMs;
+  }
+  for (;;) {
+    std::optional<ledger::Suspects::Due> due;
+    {
+      const std::lock_guard lock(suspects_mutex_);
+      due = suspects_.popDue(now().monotonic_ms);
+    }
+    if (!due) break;
+    markSuspect(*due);
+  }
+  offerHold();
+  const uint64_t now_ms = now().monotonic_ms;
+  const std::lock_guard lock(suspects_mutex_);
+  return suspects_.nextMs(now_ms);
+}
+
+void Broker::markSuspect(const ledger::Suspects::Due& due) {
+  Queue& queue = *queueAt(due.queue);
+  const std::lock_guard lock(queue.mutex);
+  const std::optional<ledger::Returned> mark =
+      queue.ledger.markSuspect(due.seq, due.delivery_count, due.ran_ms);
+  uint64_t unit = 0;
+  if (mark.has_value()) {
+    (void)stageReturnsLocked(queue, {&*mark, 1}, unit);  // in a store that failed no hold ends
+    return;
+  }
+  const std::lock_guard suspects_lock(suspects_mutex_);
+  suspects_.forget(due.queue, due.seq);
+}
+
+// The place is free: it goes to the suspect with the fewest failures among those that somebody waits for.
+void Broker::offerHold() {
+  const uint64_t now_ms = now().monotonic_ms;
+  {
+    const std::lock_guard lock(suspects_mutex_);
+    if (!suspects_.isFree(now_ms)) return;
+  }
+  Queue* best = nullptr;
+  uint32_t fewest = UINT32_MAX;
+  for (Queue* queue : suspect_queues_) {
+    const std::lock_guard lock(queue->mutex);
+    const std::optional<ledger::Suspected> first = queue->ledger.firstSuspect();
+    if (!first || queue->paused || queue->waiting.empty()) continue;
+    if (best != nullptr && first->failures >= fewest) continue;
+    best = queue;
+    fewest = first->failures;
+  }
+  if (best == nullptr) return;
+  {
+    const std::lock_guard lock(suspects_mutex_);
+    if (!suspects_.isFree(now_ms)) return;
+    suspects_.offer(best->id, now_ms);
+  }
+  const std::lock_guard lock(best->mutex);
+  wakeOneLocked(*best);
+}
+
+}  // namespace millrace::engine
