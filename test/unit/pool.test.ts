@@ -2,6 +2,7 @@
 import type { PoolOptions, Queue, WorkerPool } from "millrace";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { coded, levels, openBroker } from "../support/broker.js";
+import { smallHeap } from "../support/node-version.js";
 import { until, within } from "../support/waiting.mjs";
 
 const agent = new URL("./fixtures/agent.mjs", import.meta.url);
@@ -63,7 +64,7 @@ describe.each(levels)("a pool on a $level queue", (level) => {
       const { pool, tasks, done } = await start({
         threads: 2,
         onError: (error) => errors.push(error),
-        resourceLimits: { maxOldGenerationSizeMb: 48 },
+        resourceLimits: how === "memory" ? smallHeap() : {},
       });
       await pool.ready;
       await tasks.sendBatch([{ n: 0 }, { n: 1, how }, { n: 2 }, { n: 3 }]);
