@@ -62,7 +62,8 @@ const REASON_LENGTH_MAX = 1024;
 
 /**
  * What both a message and a look at one (`peek`) have. Everything is read from the received bytes when it is asked for;
- * with codec `bytes` the body is a view of up to 256 KiB shared with its neighbours: copy it to keep it for long.
+ * with codec `bytes` the body is a view of up to 256 KiB shared with its neighbours: copy it to keep it for long, or to
+ * transfer it.
  */
 export class MessageContent<T> {
   readonly #slab: Slab;

@@ -2,6 +2,7 @@ import { types } from "node:util";
 import { checkEmpty, plainBytes } from "./bytes.js";
 import { binding } from "./engine/binding.js";
 import type { NativeRing } from "./engine/native-ring.js";
+import { pin } from "./engine/pinned.js";
 import { RingWaiting } from "./engine/ring-waiting.js";
 import { invalidArgument, MillraceError, outOfRange } from "./errors.js";
 import { abortSignal, readOptions } from "./options.js";
@@ -150,7 +151,8 @@ export class Ring {
   }
 
   /**
-   * Takes up to `max` messages; those of one call share memory of their own, in pieces of at most 64 KiB. The second form packs them one after the other into `into`, writes their lengths and
+   * Takes up to `max` messages; those of one call share memory of their own, in pieces of at most 64 KiB, which cannot
+   * be transferred. The second form packs them one after the other into `into`, writes their lengths and
    * returns how many, 0 if the ring is empty, stopping before one that no longer fits; at most 1,024 a call.
    * @throws as `tryPop`
    */
@@ -274,6 +276,7 @@ export class Ring {
       for (let i = 0; i < count; i++) total += this.#lengths[i] ?? 0;
       // One allocation for all: half the time of one for each.
       const { buffer } = this.#staging.slice(0, total);
+      if (count > 1) pin(buffer);
       let at = 0;
       for (let i = 0; i < count; i++) {
         const length = this.#lengths[i] ?? 0;

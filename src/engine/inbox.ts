@@ -4,6 +4,7 @@
  */
 import type { Source } from "../codec.js";
 import { binding, type NativeSession } from "./binding.js";
+import { pin } from "./pinned.js";
 
 const SLAB_BYTES = 256 << 10;
 /** A slab with less room than this is left behind. */
@@ -19,6 +20,7 @@ export class Slab implements Source {
 
   constructor(bytes: number) {
     this.memory = new ArrayBuffer(bytes);
+    pin(this.memory);
     this.buffer = Buffer.from(this.memory);
     this.words = new Uint32Array(this.memory, 0, bytes >> 2);
   }
