@@ -8,6 +8,7 @@ import { invalidArgument, MillraceError } from "./errors.js";
 import { type Leased, LeaseHolder } from "./lease-holder.js";
 import type { Message } from "./message.js";
 import { integer, readOptions } from "./options.js";
+import { sharedController } from "./signals.js";
 
 export const CONCURRENCY_MAX = 65_536;
 export const PREFETCH_MAX = 65_536;
@@ -75,7 +76,7 @@ export class Consumer<T> implements Closable, AsyncDisposable {
   readonly #concurrency: number;
   readonly #prefetch: number;
   readonly #leases: LeaseHolder<T>;
-  readonly #abort = new AbortController();
+  readonly #abort = sharedController();
   readonly #context: HandlerContext = { signal: this.#abort.signal };
   readonly #onClosed: () => void;
   readonly #stopWatching: () => void;

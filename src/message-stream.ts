@@ -8,7 +8,8 @@ import { ensureStack } from "./engine/stack.js";
 import { MillraceError } from "./errors.js";
 import { type Leased, LeaseHolder } from "./lease-holder.js";
 import type { Message } from "./message.js";
-import { abortSignal, integer, readOptions } from "./options.js";
+import { integer, readOptions } from "./options.js";
+import { abortSignal, onAbort } from "./signals.js";
 
 export interface ReceiveOptions {
   /** Messages leased ahead, those not yet settled included, 1 to 65,536. Default 16. */
@@ -72,14 +73,14 @@ export class MessageStream<T>
       if (this.#done && this.#leases.outstanding === 0) this.#leases.close();
     };
     const end = (): void => void this.return();
-    signal?.addEventListener("abort", end, { once: true });
-    const stopWatching = session.onEnd((error) => {
+    const stopWatching = signal === undefined || signal.aborted ? () => {} : onAbort(signal, end);
+    const stopListening = session.onEnd((error) => {
       if (!(error instanceof MillraceError) || error.code !== "CLOSED") this.#error = error;
       this.#finish();
     });
     this.#stopWatching = () => {
+      stopListening();
       stopWatching();
-      signal?.removeEventListener("abort", end);
     };
     if (signal?.aborted) end();
   }

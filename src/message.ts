@@ -40,7 +40,7 @@ function alreadyAnswered(): Promise<void> {
 export interface NackOptions {
   /** Milliseconds until the message is ready again. Default 0. */
   delay?: number;
-  /** Kept with the dead letter if this was the last delivery. Default "nack". */
+  /** Kept with the dead letter if this was the last delivery, 1,024 bytes of it. Default "nack". */
   reason?: string;
 }
 
@@ -59,6 +59,13 @@ export interface DeadLetter {
 }
 
 const REASON_LENGTH_MAX = 1024;
+
+/** The first `max` units of `text`, less one that would be half a letter. The engine cuts again, counting bytes. */
+function cut(text: string, max: number): string {
+  if (text.length <= max) return text;
+  const last = text.charCodeAt(max - 1);
+  return text.slice(0, last >= 0xd800 && last <= 0xdbff ? max - 1 : max);
+}
 
 /**
  * What both a message and a look at one (`peek`) have. Everything is read from the received bytes when it is asked for;
@@ -223,7 +230,7 @@ export class Message<T> extends MessageContent<T> {
 
   #answer(verb: number, ms: number, reason: string): Promise<void> {
     if (this.#answered) return alreadyAnswered();
-    const said = reason.slice(0, REASON_LENGTH_MAX);
+    const said = cut(reason, REASON_LENGTH_MAX);
     const done = this.#lessor.answer(verb, this.seqNumber, this.delivery, ms, said);
     this.#answered = true;
     return done;

@@ -49,11 +49,6 @@ export function oneOf<const T extends string>(value: unknown, name: string, choi
   return value as T;
 }
 
-export function abortSignal(value: unknown, name: string): AbortSignal {
-  if (!(value instanceof AbortSignal)) throw invalidArgument(`${name} must be an AbortSignal`);
-  return value;
-}
-
 /** The longest that a timer of Node can wait: 24 days. */
 export const TIMER_MS_MAX = 2 ** 31 - 1;
 

@@ -41,6 +41,11 @@ export interface QueueStats {
   readonly inFlight: number;
   /** Settled or dying, until the log has it. */
   readonly settling: number;
+  /**
+   * Of these, dead letters that have no place: their queue is full, or cannot be created (65,535 queues). They wait here
+   * and are tried again, for as long as it takes; more than a few for more than a moment want somebody to look.
+   */
+  readonly deadWaiting: number;
   /** Bytes of records of all of these. */
   readonly bytes: number;
   /** Since the broker was opened: */

@@ -5,7 +5,8 @@ import type { NativeRing } from "./engine/native-ring.js";
 import { pin } from "./engine/pinned.js";
 import { RingWaiting } from "./engine/ring-waiting.js";
 import { invalidArgument, MillraceError, outOfRange } from "./errors.js";
-import { abortSignal, readOptions } from "./options.js";
+import { readOptions } from "./options.js";
+import { abortReason, abortSignal } from "./signals.js";
 
 const { CLOSED, EMPTY, FULL, MESSAGES, SPACE, STAGED_MAX, STAGING_BYTES, TOO_LARGE, WAKE } = binding.Ring;
 
@@ -338,6 +339,6 @@ function readSignal(options: RingWaitOptions | undefined): AbortSignal | undefin
   const given = readOptions(options, ["signal"], "wait options");
   if (given.signal === undefined) return undefined;
   const signal = abortSignal(given.signal, "signal");
-  signal.throwIfAborted();
+  if (signal.aborted) throw abortReason(signal);
   return signal;
 }

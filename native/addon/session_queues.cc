@@ -99,6 +99,7 @@ napi_value SessionMethods::queueStats(napi_env env, napi_callback_info info) {
       {"delayed", all.counts.delayed},
       {"inFlight", all.counts.in_flight},
       {"settling", all.counts.settling + all.counts.dying},
+      {"deadWaiting", all.dead_waiting},
       {"bytes", all.counts.bytes},
       {"sent", all.counters.sent},
       {"acked", all.counters.acked},

@@ -26,6 +26,15 @@ inline std::string_view textOf(Bytes bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// The first `bytes_max` bytes of UTF-8, less what would be a part of a letter.
+inline std::string_view textCut(std::string_view text, size_t bytes_max) {
+  if (text.size() <= bytes_max) return text;
+  const auto continues = [&](size_t at) { return (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80; };
+  size_t end = bytes_max;
+  while (end > 0 && continues(end)) --end;
+  return text.substr(0, end);
+}
+
 constexpr uint64_t alignUp(uint64_t value, uint64_t power_of_two) {
   return (value + power_of_two - 1) & ~(power_of_two - 1);
 }

@@ -272,7 +272,7 @@ Result<QueueStats> Broker::queueStats(uint32_t queue_id) {
   Queue* queue = queueAt(queue_id);
   if (queue == nullptr) return Status(Code::kQueueNotFound, "no such queue");
   const std::lock_guard lock(queue->mutex);
-  return QueueStats{queue->ledger.counts(), queue->counters, queue->paused};
+  return QueueStats{queue->ledger.counts(), queue->counters, queue->unburied.size(), queue->paused};
 }
 
 BrokerStats Broker::stats() {

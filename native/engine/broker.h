@@ -92,6 +92,7 @@ struct BrokerStats {
 struct QueueStats {
   ledger::Counts counts;
   QueueCounters counters;
+  uint64_t dead_waiting = 0;  // among dying: letters that have no place yet
   bool paused = false;
 };
 

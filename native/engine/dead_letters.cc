@@ -16,7 +16,7 @@ constexpr size_t kReasonBytesMax = 1024;
 
 // The extension of a dead letter: FORMAT.md, "dead letter".
 std::vector<std::byte> story(const Doomed& doomed, std::string_view origin) {
-  const std::string_view reason = std::string_view(doomed.reason).substr(0, kReasonBytesMax);
+  const std::string_view reason = textCut(doomed.reason, kReasonBytesMax);
   ByteWriter entry;
   entry.fixed<uint64_t>(doomed.dead.seq);
   entry.fixed<uint64_t>(doomed.dead.first_delivery_ms);

@@ -1,3 +1,4 @@
+import { abortReason, onAbort } from "../signals.js";
 import { binding } from "./binding.js";
 import { after, holdLoop, nextTurn, nowMs } from "./loop.js";
 import type { NativeRing } from "./native-ring.js";
@@ -88,6 +89,7 @@ export class RingWaiting {
   wait<T>(attempt: () => T | undefined, signal?: AbortSignal): Promise<T> {
     ensureStack();
     return new Promise<T>((resolve, reject) => {
+      let stopWatching = (): void => {};
       const waiter: Waiter = {
         attempt: () => {
           let value: T | undefined;
@@ -98,21 +100,22 @@ export class RingWaiting {
             return true;
           }
           if (value === undefined) return false;
-          signal?.removeEventListener("abort", onAbort);
+          stopWatching();
           resolve(value);
           return true;
         },
         reject: (reason) => {
-          signal?.removeEventListener("abort", onAbort);
+          stopWatching();
           reject(reason);
         },
       };
-      const onAbort = () => {
-        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-        waiter.reject(signal?.reason);
-        if (this.#waiters.length === 0) this.#stop();
-      };
-      signal?.addEventListener("abort", onAbort, { once: true });
+      if (signal !== undefined) {
+        stopWatching = onAbort(signal, () => {
+          this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+          waiter.reject(abortReason(signal));
+          if (this.#waiters.length === 0) this.#stop();
+        });
+      }
       this.#waiters.push(waiter);
       if (!this.#running) this.#start();
     });

@@ -175,7 +175,7 @@ const others: Case[] = [
       "INVALID_ARGUMENT",
     ],
   ),
-  ...[null, 1, "abort", {}, new EventTarget(), { aborted: true }, hostileProxy].map(
+  ...[null, 1, "abort", {}, new EventTarget(), { aborted: false }, hostileProxy].map(
     (v): Case => [
       "receive signal",
       (signal) => queue.receive({ signal: signal as AbortSignal }),

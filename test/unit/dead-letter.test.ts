@@ -128,6 +128,7 @@ describe.each(levels)("a dead letter of a $level queue", (level) => {
     const second = two?.reject("second") ?? Promise.reject(new Error("no message"));
     expect(await stateOf(second)).toBe("pending");
     await until(() => queue.stats().settling === 1, "the second waits");
+    expect(queue.stats()).toMatchObject({ deadWaiting: 1 });
     expect(dead.stats()).toMatchObject({ ready: 1 });
     expect(queue.stats()).toMatchObject({ deadLettered: 1, dropped: 0 });
     await (await takeOne(dead)).ack();
@@ -136,6 +137,7 @@ describe.each(levels)("a dead letter of a $level queue", (level) => {
     expect(letter.deadLetter?.reason).toBe("second");
     await within(second, "the reject");
     await until(() => queue.stats().settling === 0, "the source forgets it");
+    expect(queue.stats()).toMatchObject({ deadWaiting: 0, deadLettered: 2 });
   });
 
   test("does not die again: its queue has no limit of deliveries", async () => {
@@ -161,6 +163,30 @@ describe.each(levels)("a dead letter of a $level queue", (level) => {
     expect(letter.deadLetter?.queue).toBe(name);
     // Cut somewhere, but never inside a character.
     expect(letter.deadLetter?.reason).toMatch(/^ü{300,}$/);
+  });
+
+  test("has a reason that is cut between letters, whatever their bytes", async () => {
+    const broker = await openBroker(level);
+    const queue = await broker.queue<string>("tasks", level.queue);
+    const dead = await broker.queue<string>("tasks.dead", level.queue);
+    // Letters of one to four bytes, one or two units, so that the limits of both cuts fall everywhere in them.
+    for (const letter of ["a", "é", "語", "😀", "a😀語é"]) {
+      for (let offset = 0; offset < 5; offset++) {
+        const reason = "x".repeat(offset) + letter.repeat(2000);
+        await queue.send("bad");
+        await (await takeOne(queue)).reject(reason);
+        const cut = await takeOne(dead);
+        const kept = cut.deadLetter?.reason ?? "";
+        expect(reason.startsWith(kept), kept.slice(-4)).toBe(true);
+        expect(kept.isWellFormed()).toBe(true);
+        expect(Buffer.byteLength(kept)).toBeGreaterThan(1020);
+        await cut.ack();
+      }
+    }
+    // Half a letter is what JavaScript allows a text to hold; it is no letter, and takes none with it.
+    await queue.send("bad");
+    await (await takeOne(queue)).reject(`${"x".repeat(1023)}\ud83d`);
+    expect((await takeOne(dead)).deadLetter?.reason).toBe("x".repeat(1023));
   });
 
   test("a message of the largest size can die", async () => {

@@ -255,6 +255,12 @@ test("a broker has at most 65,535 queues, opens them in time, and says so when t
     await last.send(1);
     expect((await takeOne(last)).body).toBe(1);
     expect(broker.stats().queues).toBe(65_535);
+    // Its dead-letter queue cannot be created any more: the letter waits where it is, and says so.
+    await last.send(2);
+    const dying = await takeOne(last);
+    void dying.reject("no place");
+    await until(() => last.stats().deadWaiting === 1, "the letter waits");
+    expect(last.stats()).toMatchObject({ deadLettered: 0, dropped: 0, settling: 1 });
     await broker.close();
   }
 }, 30_000);

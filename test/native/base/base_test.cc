@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -60,4 +61,24 @@ TEST(EveryCodeHasANameOfItsOwn) {
     CHECK(codeName(static_cast<Code>(a)) != "UNKNOWN");
     for (int b = 0; b < a; ++b) CHECK(codeName(static_cast<Code>(a)) != codeName(static_cast<Code>(b)));
   }
+}
+
+TEST(TextCutEndsBetweenLetters) {
+  // One to four bytes each.
+  const std::string letters[] = {"a", "\xc3\xa9", "\xe8\xaa\x9e", "\xf0\x9f\x98\x80"};
+  for (const std::string& letter : letters) {
+    std::string text = "xy";
+    for (int i = 0; i < 20; ++i) text += letter;
+    for (size_t max = 0; max <= text.size() + 2; ++max) {
+      const std::string_view cut = textCut(text, max);
+      CHECK_EQ(text.compare(0, cut.size(), cut), 0);
+      CHECK(cut.size() <= max && cut.size() + letter.size() > std::min(max, text.size()));
+      CHECK(cut.size() < 2 || (cut.size() - 2) % letter.size() == 0);
+    }
+  }
+  // No letters at all: nothing is read outside, and the end is at most where it was asked for.
+  const std::string broken(10, '\x80');
+  CHECK_EQ(textCut(broken, 5).size(), 0u);
+  CHECK_EQ(textCut(broken, 10).size(), 10u);
+  CHECK_EQ(textCut("", 0).size(), 0u);
 }
