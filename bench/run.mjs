@@ -19,7 +19,7 @@ import { machine } from "./harness/machine.mjs";
 import { preamble, table } from "./harness/report.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
-const questions = ["ring", "confirm", "throughput", "memory", "handoff", "calls", "backlog", "idle"];
+const questions = ["ring", "confirm", "throughput", "memory", "loop", "handoff", "calls", "backlog", "idle"];
 
 const { values: given } = parseArgs({
   options: {
