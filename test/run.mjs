@@ -11,17 +11,17 @@
 //   tidy       clang-tidy on the C++                                    (not by default: npm run lint)
 //
 // The seed is printed and replays a run. The last line is "N passed, N failed".
-import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { build, runMain, SetupError } from "../setup.mjs";
 import { lintCpp, lintFormat } from "./lint.mjs";
+import { nativeTests } from "./support/native-tests.mjs";
+import { minutes, root, run } from "./support/running.mjs";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
-const minutes = 60_000;
 const campaignRounds = 25;
+// Ends what hangs. What a part takes on a slow day is several times less, and a day's sum is limited by .ci/run.
+const partLimit = 20 * minutes;
 
 const { values: options } = parseArgs({
   options: {
@@ -37,34 +37,23 @@ const { values: options } = parseArgs({
 const parts = {
   format: { title: "Format and lint", run: () => lintFormat(run) },
   tidy: { title: "clang-tidy", run: () => lintCpp(run) },
-  native: { title: "Native tests", run: () => nativeTests("", {}) },
+  native: { title: "Native tests", run: () => native("") },
   unit: { title: "TypeScript tests and type tests", run: () => vitest([]) },
   types: { title: "Type tests", run: () => vitest(["--typecheck.only"]) },
-  tsan: {
-    title: "Native tests under ThreadSanitizer",
-    run: () => nativeTests("thread", { TSAN_OPTIONS: "halt_on_error=1 second_deadlock_stack=1" }),
-  },
+  tsan: { title: "Native tests under ThreadSanitizer", run: () => native("thread") },
   asan: {
     title: "Native tests under Address- and UndefinedBehaviorSanitizer",
-    run: () =>
-      nativeTests("address", {
-        ASAN_OPTIONS: "detect_leaks=1 detect_stack_use_after_return=1 strict_string_checks=1",
-        UBSAN_OPTIONS: "print_stacktrace=1 halt_on_error=1",
-      }),
+    run: () => native("address"),
   },
   campaigns: { title: "Campaigns, a short slice of each", run: campaigns },
 };
 
-async function nativeTests(sanitize, environment) {
-  const { nativeTest } = await build({ nativeTests: true, sanitize });
+async function native(sanitize) {
+  const { command, environment } = await nativeTests(sanitize);
   const flags = ["--seed", options.seed, "--scale", options.scale];
   if (options.filter !== "") flags.push("--filter", options.filter);
-  let command = [nativeTest, ...flags];
-  // ThreadSanitizer of GCC 12 refuses to start where the kernel randomises addresses by more than 28 bits.
-  if (sanitize === "thread" && !(await run([nativeTest, "--list"], { quiet: true })).ok) {
-    command = ["setarch", "-R", ...command];
-  }
-  const { ok, output } = await run(command, { environment, limit: 12 * minutes * Number(options.scale) });
+  const limit = partLimit * Number(options.scale);
+  const { ok, output } = await run([...command, ...flags], { environment, limit });
   return closingLine(output, ok);
 }
 
@@ -77,7 +66,7 @@ async function vitest(flags) {
   if (options.filter !== "") command.push("--testNamePattern", options.filter);
   const { ok } = await run(command, {
     environment: { MILLRACE_TEST_SEED: options.seed, MILLRACE_TEST_SCALE: options.scale },
-    limit: 10 * minutes,
+    limit: partLimit,
     inherit: true,
   });
   if (!existsSync(report)) return { passed: 0, failed: 1 };
@@ -96,7 +85,7 @@ async function campaigns() {
       const rounds = String(campaignRounds * Number(options.scale));
       console.log(`${folder}/${name} --rounds ${rounds} --seed ${options.seed}`);
       const command = [process.execPath, join(folder, name), "--rounds", rounds, "--seed", options.seed];
-      const { ok, output } = await run(command, { limit: 5 * minutes * Number(options.scale) });
+      const { ok, output } = await run(command, { limit: partLimit * Number(options.scale) });
       const count = closingLine(output, ok);
       total.passed += count.passed;
       total.failed += count.failed;
@@ -111,57 +100,6 @@ function closingLine(output, ok) {
   const count = found ? { passed: Number(found[1]), failed: Number(found[2]) } : { passed: 0, failed: 0 };
   if (!ok && count.failed === 0) count.failed = 1;
   return count;
-}
-
-// ---- running
-
-// No colour codes in a file or a CI log.
-const plain = process.stdout.isTTY ? {} : { NO_COLOR: "1", FORCE_COLOR: undefined };
-const children = new Set();
-for (const signal of ["SIGINT", "SIGTERM"]) {
-  process.on(signal, () => {
-    for (const child of children) killGroup(child, signal);
-    process.exit(130);
-  });
-}
-
-// A group of its own: a part that runs into its limit is ended with everything it started.
-function killGroup(child, signal) {
-  try {
-    process.kill(-child.pid, signal);
-  } catch {
-    // It has ended meanwhile.
-  }
-}
-
-function run(command, { environment = {}, limit = 5 * minutes, quiet = false, inherit = false } = {}) {
-  return new Promise((resolve) => {
-    const child = spawn(command[0], command.slice(1), {
-      cwd: root,
-      env: { ...process.env, ...plain, ...environment },
-      stdio: ["ignore", inherit ? "inherit" : "pipe", inherit ? "inherit" : "pipe"],
-      detached: true,
-    });
-    children.add(child);
-    let output = "";
-    const collect = (to) => (chunk) => {
-      output += chunk;
-      if (!quiet) to.write(chunk);
-    };
-    child.stdout?.on("data", collect(process.stdout));
-    child.stderr?.on("data", collect(process.stderr));
-    const timer = setTimeout(() => {
-      console.error(`stopped: not finished after ${limit / minutes} minutes: ${command.join(" ")}`);
-      killGroup(child, "SIGKILL");
-    }, limit);
-    const end = (code, text) => {
-      clearTimeout(timer);
-      children.delete(child);
-      resolve({ ok: code === 0, code, output: output + text });
-    };
-    child.on("error", (error) => end(error.code, error.message));
-    child.on("close", (code) => end(code, ""));
-  });
 }
 
 async function main() {
