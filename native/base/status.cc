@@ -48,11 +48,17 @@ std::string_view codeName(Code code) {
 }
 
 Status Status::fromErrno(std::string_view what, int error) {
-  const Code code = (error == ENOSPC || error == EDQUOT) ? Code::kDiskFull : Code::kIo;
+  Status failed = failedSync(what, error);
+  if (error == ENOSPC || error == EDQUOT) failed.code_ = Code::kDiskFull;
+  if (error == EMFILE || error == ENFILE || error == ENOMEM) failed.code_ = Code::kLimit;
+  return failed;
+}
+
+Status Status::failedSync(std::string_view what, int error) {
   std::string detail(what);
   detail += ": ";
   detail += std::strerror(error);
-  return Status(code, std::move(detail));
+  return Status(Code::kIo, std::move(detail));
 }
 
 std::string Status::toString() const {

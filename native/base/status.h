@@ -29,7 +29,8 @@ enum class Code : unsigned char {
   kInvalidArgument,  // wrong type or form (TypeError in JavaScript)
   kOutOfRange,       // right type, impossible value (RangeError in JavaScript)
   kForked,           // used in a child made by fork without exec
-  kLimit,            // a stated limit of the store was reached (queues, segments, consumers)
+  kLimit,  // a stated limit of the store was reached (queues, segments), or the process has no descriptor,
+           // memory or thread to give
   kCount
 };
 
@@ -40,10 +41,17 @@ class [[nodiscard]] Status {
  public:
   Status() = default;
   Status(Code code, std::string detail) : code_(code), detail_(std::move(detail)) {}
-  // A failed system call: detail becomes "what: strerror(error)"; ENOSPC and EDQUOT become kDiskFull.
+  // A failed system call: detail becomes "what: strerror(error)"; ENOSPC and EDQUOT become kDiskFull, EMFILE,
+  // ENFILE and ENOMEM kLimit. A failed sync is none of these, whatever its errno (P8): see failedSync.
   static Status fromErrno(std::string_view what, int error);
 
+  // What a failed fsync or fdatasync is, always kIo.
+  static Status failedSync(std::string_view what, int error);
+
   bool ok() const { return code_ == Code::kOk; }
+  // No space, no descriptor or no memory: nothing is broken, and the same call may succeed later. Everything
+  // else that a write or a sync can meet is final (P8). The one place that tells them apart.
+  bool isPassing() const { return code_ == Code::kDiskFull || code_ == Code::kLimit; }
   Code code() const { return code_; }
   const std::string& detail() const { return detail_; }
   std::string toString() const;

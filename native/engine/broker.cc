@@ -215,6 +215,8 @@ Result<uint32_t> Broker::declareLocked(const QueueSettings& settings, uint64_t& 
         return Status(Code::kClosed, "the broker is closed");
       case log::StageOutcome::kDiskFull:
         return Status(Code::kDiskFull, "no space for a new queue");
+      case log::StageOutcome::kLimit:
+        return Status(Code::kLimit, "no descriptors, memory or segments for a new queue");
       default:
         return Status(Code::kStoreFailed, "the store refuses writes");
     }

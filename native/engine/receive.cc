@@ -173,17 +173,25 @@ Receipt Broker::receive(Consumer& consumer, MutableBytes inbox, uint32_t max) {
 
 // The delivery ends before the first damaged message. One that comes first is set aside: it stays in the
 // store, nobody gets it before the next open, and its consumer is told. What was taken behind goes back
-// without a trace, so that the deliveries of a consumer are those it was told of, in the same order.
+// without a trace, so that the deliveries of a consumer are those it was told of, in the same order. Where
+// there was no descriptor or memory to read with, everything goes back.
 void Broker::setDamagedAside(Queue& queue, Consumer& consumer, Receipt& receipt) {
   const std::lock_guard lock(queue.mutex);
-  const size_t kept = std::max<size_t>(receipt.count, 1);
+  const bool passing = receipt.error.isPassing();
+  const size_t kept = passing ? receipt.count : std::max<size_t>(receipt.count, 1);
   if (kept < consumer.deliveries.size()) {
     const auto first = consumer.deliveries.begin() + static_cast<ptrdiff_t>(kept);
     queue.ledger.untake(consumer.id, {first, consumer.deliveries.end()});
-    wakeLocked(queue, queue.ledger.counts().ready);
+    if (!passing) wakeLocked(queue, queue.ledger.counts().ready);
   }
   if (receipt.count > 0) {
     receipt.error = Status();  // met again with the next call
+    return;
+  }
+  if (passing) {  // nothing is damaged: the timer wakes it for another try
+    receipt.error = Status();
+    waitLocked(queue, consumer);
+    scheduleLocked(queue);
     return;
   }
   const ledger::Delivery& damaged = consumer.deliveries.front();
@@ -204,6 +212,7 @@ Status Broker::readChecked(Queue& queue, const ledger::Delivery& delivery, Mutab
     if (sound) return Status();
     status = Status(Code::kCorrupt, "it does not match its checksum");
   }
+  if (status.isPassing()) return status;
   return Status(Code::kCorrupt, "message " + std::to_string(delivery.seq) + " of queue \"" + nameOf(queue) +
                                     "\" at " + queue.store.placeOf(delivery.ref) + ": " + status.detail());
 }

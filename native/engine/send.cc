@@ -16,6 +16,8 @@ Code codeOf(log::StageOutcome outcome) {
   switch (outcome) {
     case log::StageOutcome::kDiskFull:
       return Code::kDiskFull;
+    case log::StageOutcome::kLimit:
+      return Code::kLimit;
     case log::StageOutcome::kClosed:
       return Code::kClosed;
     default:

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "log/open_files.h"
+
 namespace millrace::log {
 namespace {
 
@@ -125,13 +127,6 @@ class PieceWriter final : public SnapshotWriter {
   std::vector<std::byte> pending_;
 };
 
-// A sync that failed for lack of space (some file systems find out only then) is a failed sync as any other:
-// it cannot be tried again (P8).
-Status syncFile(os::File& file) {
-  const Status synced = file.sync();
-  return synced.code() == Code::kDiskFull ? Status(Code::kIo, synced.detail()) : synced;
-}
-
 Status writeHeader(os::File& file, const StoreId& id, const CheckpointHeader& header) {
   std::array<std::byte, kPageBytes> page{};
   header.encode(id, page.data());
@@ -229,8 +224,8 @@ Status createCheckpoints(os::Directory& directory, const StoreId& id, const Segm
   return Status();
 }
 
-Result<os::File*> Checkpointer::fileOf(size_t slot) {
-  if (files_[slot] == nullptr) {
+Status Checkpointer::open() {
+  for (size_t slot = 0; slot < files_.size(); ++slot) {
     const char* name = kCheckpointNames[slot];
     const bool missing = !directory_.exists(name);  // removed by somebody: only ever the older one
     auto file = missing ? directory_.create(name) : directory_.open(name);
@@ -238,15 +233,21 @@ Result<os::File*> Checkpointer::fileOf(size_t slot) {
     if (missing) MILLRACE_RETURN_IF_ERROR(directory_.sync());
     files_[slot] = file.take();
   }
-  return files_[slot].get();
+  return Status();
+}
+
+Status Checkpointer::checkFiles() const {
+  for (size_t slot = 0; slot < files_.size(); ++slot) {
+    MILLRACE_RETURN_IF_ERROR(checkNamed(directory_, kCheckpointNames[slot], *files_[slot]));
+  }
+  return Status();
 }
 
 Status Checkpointer::write(const Position& position, const std::function<Status(SnapshotWriter&)>& snapshot,
                            const std::function<Result<std::vector<SegmentEntry>>()>& finish) {
   const size_t slot = 1 - slot_;
-  auto file = fileOf(slot);
-  if (!file.ok()) return file.status();
-  PieceWriter writer(*file.value(), id_);
+  os::File& file = *files_[slot];
+  PieceWriter writer(file, id_);
   // A crash from here to the sync leaves this file torn or complete. Torn, its CRCs do not hold and the other
   // one is used; nothing that the other one needs has been freed.
   MILLRACE_RETURN_IF_ERROR(snapshot(writer));
@@ -261,27 +262,25 @@ Status Checkpointer::write(const Position& position, const std::function<Status(
   header.snapshot_crc = writer.crc();
   header.table_entries = static_cast<uint32_t>(entries.value().size());
   header.table_crc = saltedCrc(id_, table);
-  MILLRACE_RETURN_IF_ERROR(file.value()->write(kPageBytes + writer.bytes(), table));
-  MILLRACE_RETURN_IF_ERROR(writeHeader(*file.value(), id_, header));
-  MILLRACE_RETURN_IF_ERROR(syncFile(*file.value()));
+  MILLRACE_RETURN_IF_ERROR(file.write(kPageBytes + writer.bytes(), table));
+  MILLRACE_RETURN_IF_ERROR(writeHeader(file, id_, header));
+  MILLRACE_RETURN_IF_ERROR(file.sync());
   // A crash after the sync leaves this checkpoint as the newest one.
   serial_ = header.serial;
   slot_ = slot;
   const Status room = keepRoom(header.fileBytes());
-  return room.code() == Code::kDiskFull ? Status() : room;
+  return room.isPassing() ? Status() : room;
 }
 
 // The zeros lie behind what either file says it holds: a crash leaves both valid.
 Status Checkpointer::keepRoom(uint64_t file_bytes) {
   const uint64_t wanted = alignUp(2 * file_bytes, kInitialBytes);
-  for (size_t slot = 0; slot < files_.size(); ++slot) {
-    auto file = fileOf(slot);
-    if (!file.ok()) return file.status();
-    const auto size = file.value()->size();
+  for (const auto& file : files_) {
+    const auto size = file->size();
     if (!size.ok()) return size.status();
     if (size.value() >= file_bytes + file_bytes / 2 && size.value() >= kInitialBytes) continue;
-    MILLRACE_RETURN_IF_ERROR(growFile(*file.value(), size.value(), wanted));
-    MILLRACE_RETURN_IF_ERROR(syncFile(*file.value()));
+    MILLRACE_RETURN_IF_ERROR(growFile(*file, size.value(), wanted));
+    MILLRACE_RETURN_IF_ERROR(file->sync());
   }
   return Status();
 }

@@ -59,15 +59,19 @@ class Checkpointer {
   Checkpointer(os::Directory& directory, const StoreId& id, uint64_t serial, size_t slot)
       : directory_(directory), id_(id), serial_(serial), slot_(slot) {}
 
+  // Opens both files, before anything else: a checkpoint needs no descriptor.
+  Status open();
+  // kIo unless both are still the files of their names.
+  Status checkFiles() const;
+
   // Writes and syncs the next checkpoint. `snapshot` streams the state; `finish` runs after it and before the
-  // sync: it makes the log durable as far as the state may have seen it, and gives the table. kDiskFull: the
-  // file had to grow and could not; the newest checkpoint is unharmed and the next attempt uses this file
-  // again.
+  // sync: it makes the log durable as far as the state may have seen it, and gives the table. An error that
+  // is passing: the file had to grow and could not, say; the newest checkpoint is unharmed and the next
+  // attempt uses this file again.
   Status write(const Position& position, const std::function<Status(SnapshotWriter&)>& snapshot,
                const std::function<Result<std::vector<SegmentEntry>>()>& finish);
 
  private:
-  Result<os::File*> fileOf(size_t slot);
   Status keepRoom(uint64_t file_bytes);
 
   os::Directory& directory_;

@@ -16,6 +16,8 @@ namespace {
 constexpr uint64_t kLookNsMax = 100'000;
 constexpr int kPausesPerLook = 40;
 
+constexpr uint64_t kWriteAgainNs = 100'000'000;  // K5
+
 }  // namespace
 
 // W1 Both sides exchange: whatever was written before a wake() is seen after the park() that it ends, or
@@ -78,9 +80,10 @@ void Committer::run() {
   }
 }
 
+// Once the failure was reported nothing is a reason but the end: what is staged stays where it is.
 bool Committer::hasReason() const {
-  return tools_.stage.wanted() || stop_.load(std::memory_order_acquire) != Stop::kNo ||
-         (tools_.failure.failed() && !failure_reported_);
+  if (stop_.load(std::memory_order_acquire) != Stop::kNo) return true;
+  return tools_.failure.failed() ? !failure_reported_ : tools_.stage.wanted();
 }
 
 // True: there may be something to take.
@@ -94,7 +97,7 @@ bool Committer::awaitWork() {
     now = monotonicNs();
   }
   while (!hasReason()) {
-    const bool quiet = tools_.stage.quiet();
+    const bool quiet = tools_.stage.quiet() && !tools_.failure.failed();
     if (!parking_.park(quiet ? kQuietNsMax : Parking::kForever) && quiet) break;
   }
   noteGap(monotonicNs() - since);
@@ -118,7 +121,9 @@ void Committer::reportFailure() {
 
 void Committer::commit(const Stage::Batch& batch) {
   uint64_t offset = 0;
-  const Status written = writeBlock(batch, offset);
+  Status written = batch.opens_segment ? openSegment() : Status();
+  if (written.ok() && batch.body_bytes == 0) return;  // sealed (Stage::seal), and nothing to write yet
+  if (written.ok()) written = writeBlock(batch, offset);
   if (!written.ok()) {
     tools_.failure.set(written);
     reportFailure();
@@ -136,19 +141,48 @@ void Committer::commit(const Stage::Batch& batch) {
   counters_.bytes.fetch_add(bytes, std::memory_order_relaxed);
   const uint64_t before = bytes_since_checkpoint_.fetch_add(bytes, std::memory_order_relaxed);
   const bool due = before < tools_.checkpoint_bytes && before + bytes >= tools_.checkpoint_bytes;
-  if (due || batch.opens_segment) tools_.wakeJanitor();
+  const uint64_t now = monotonicNs();
+  const bool files = now >= look_at_files_ns_;
+  if (files) look_at_files_ns_ = now + kFilesLookNs;
+  if (due || files) tools_.wakeJanitor();
   if (tools_.stage.takeRefused()) tools_.listener.onRoom();  // the delivery journal has room again
 }
 
-Status Committer::writeBlock(const Stage::Batch& batch, uint64_t& offset) {
-  if (batch.opens_segment) {
-    // Every block of the old segment is synced (K1, level sync): a crash here leaves the chain's end there,
-    // or at this block if it makes it to the disk.
-    segment_ = tools_.pool.openNext();
-    next_.segment_sequence = segment_->sequence;
-    next_.segment_index = segment_->index;
-    next_.offset = kPageBytes;
+// Every block of the old segment is synced (K1, level sync) and told (K2): a crash here leaves the chain's
+// end there, or at the next block if it makes it to the disk. What lies in a directory or a file that nobody
+// can open again is not confirmed: not more than the segment that is being written, and what the janitor
+// finds later.
+Status Committer::openSegment() {
+  segment_ = tools_.pool.openNext();
+  MILLRACE_RETURN_IF_ERROR(tools_.directory.checkInPlace());
+  MILLRACE_RETURN_IF_ERROR(checkNamed(tools_.directory, segmentName(segment_->index), segment_->number));
+  next_.segment_sequence = segment_->sequence;
+  next_.segment_index = segment_->index;
+  next_.offset = kPageBytes;
+  tools_.pool.setDelivered(next_);
+  tools_.wakeJanitor();
+  return Status();
+}
+
+Status Committer::writeWhenPossible(uint64_t offset, Bytes block) {
+  for (bool held = false;; held = true) {
+    const Status written = segment_->file->write(offset, block);
+    if (!written.isPassing() || stop_.load(std::memory_order_acquire) != Stop::kNo) {
+      if (held) tools_.stage.setStuck(false);
+      return written;
+    }
+    tools_.stage.setStuck(true);  // K5
+    tools_.noteRefusedWrite(written);
+    const uint64_t again_ns = monotonicNs() + kWriteAgainNs;
+    for (uint64_t now = monotonicNs(); now < again_ns; now = monotonicNs()) {
+      if (stop_.load(std::memory_order_acquire) != Stop::kNo || tools_.failure.failed()) break;
+      (void)parking_.park(again_ns - now);
+    }
+    if (tools_.failure.failed()) return tools_.failure.status();
   }
+}
+
+Status Committer::writeBlock(const Stage::Batch& batch, uint64_t& offset) {
   BlockHeader header;
   header.segment_sequence = next_.segment_sequence;
   header.commit_sequence = next_.commit_sequence;
@@ -166,7 +200,7 @@ Status Committer::writeBlock(const Stage::Batch& batch, uint64_t& offset) {
   offset = next_.offset;
   // A crash from here to the end of the sync leaves any part of the block. Whole, it is recovered although
   // nobody was told; torn, it is cut off. Nobody was told either way.
-  MILLRACE_RETURN_IF_ERROR(segment_->file->write(offset, {batch.block, bytes}));
+  MILLRACE_RETURN_IF_ERROR(writeWhenPossible(offset, {batch.block, bytes}));
   // A kill before this leaves the word of the block before, a power cut any earlier one: all are true (V1).
   MILLRACE_RETURN_IF_ERROR(
       tools_.witness.note({next_.segment_sequence, next_.segment_index, offset + bytes,

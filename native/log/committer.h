@@ -4,6 +4,11 @@
 //  K1 Blocks are written one after the other, each synced (level sync) before the next is written (L2).
 //  K2 The listener has seen every block before the pool's delivered position.
 //  K3 After a failure nothing is written; onFailed comes once, from this thread.
+//  K5 A write that finds no space or memory (a file system that copies on write) is no failure: the block is
+//  held
+//     and written again to the same place until there is, or the log is closed. Nothing of it was told, and
+//     it was never synced, so what a crash leaves of it is a torn tail. Settlements may be in it: it cannot
+//     be refused.
 //
 // Waiting: waking a parked thread on an idle core costs 21-50 us (brief, section 5), half of a commit. So the
 // committer looks for work for a short time before it parks, but only while work has lately arrived that
@@ -22,6 +27,9 @@
 #include "os/thread.h"
 
 namespace millrace::log {
+
+// At least so long between two looks at the files of the store (J4).
+constexpr uint64_t kFilesLookNs = 1'000'000'000;
 
 // Sleeps until somebody wakes it. A wake before the sleep is not lost.
 class Parking {
@@ -43,6 +51,7 @@ class Parking {
 class Committer {
  public:
   struct Tools {
+    os::Directory& directory;
     const StoreId& id;
     bool sync;
     uint64_t epoch;
@@ -53,6 +62,7 @@ class Committer {
     Witness& witness;
     Failure& failure;
     std::function<void()> wakeJanitor;
+    std::function<void(const Status& why)> noteRefusedWrite;  // for want of space or memory: tried again
     uint64_t checkpoint_bytes;
   };
 
@@ -87,6 +97,8 @@ class Committer {
   bool awaitWork();  // false: stop
   bool hasReason() const;
   void commit(const Stage::Batch& batch);
+  Status openSegment();
+  Status writeWhenPossible(uint64_t offset, Bytes block);
   Status writeBlock(const Stage::Batch& batch, uint64_t& offset);
   void tell(const Stage::Batch& batch, uint64_t offset);
   void noteGap(uint64_t gap_ns);
@@ -106,6 +118,7 @@ class Committer {
   Position next_;
   Segment* segment_;
   bool failure_reported_ = false;
+  uint64_t look_at_files_ns_ = 0;
   uint64_t gap_ns_;  // running mean of how soon work came after the last commit
 };
 

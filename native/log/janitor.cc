@@ -3,15 +3,22 @@
 #include <algorithm>
 #include <chrono>
 
-#include "base/check.h"
+#include "base/clock.h"
 
 namespace millrace::log {
 namespace {
 
 constexpr uint64_t kSpareMax = 2;         // free files kept beyond those; more are removed
 constexpr uint64_t kWaitingEmptyMax = 2;  // empty segments that are worth a checkpoint of their own
-constexpr uint64_t kRetryMsMin = 100;     // on a full disk, doubling
+constexpr uint64_t kRetryMsMin = 100;     // in a shortage, doubling
 constexpr uint64_t kRetryMsMax = 2'000;
+
+// A look at the files may take no more than a fiftieth of the time: a large backlog has many.
+constexpr uint64_t kFilesLookShare = 50;
+
+Shortage shortageOf(const Status& refused) {
+  return refused.code() == Code::kDiskFull ? Shortage::kSpace : Shortage::kResources;
+}
 
 }  // namespace
 
@@ -47,6 +54,11 @@ void Janitor::requestCheckpoint() {
   changed_.notify_one();
 }
 
+void Janitor::noteRefusedWrite(const Status& why) {
+  write_refused_.store(shortageOf(why), std::memory_order_relaxed);  // the mutex of wake() orders it
+  wake();
+}
+
 void Janitor::hurry() { hurry_.store(true, std::memory_order_relaxed); }
 
 void Janitor::finish(bool with_checkpoint) {
@@ -66,6 +78,10 @@ void Janitor::run() {
   while (waitForWork()) {
     if (mayGoOn()) work();
   }
+  if (last_checkpoint_ && !tools_.failure.failed()) {
+    const Status in_place = checkFiles();
+    if (!in_place.ok()) fail(in_place);
+  }
   const bool anything_new = tools_.pool.delivered().commit_sequence != checkpointed_through_;
   if (last_checkpoint_ && anything_new && !tools_.failure.failed()) checkpoint();
 }
@@ -73,8 +89,8 @@ void Janitor::run() {
 bool Janitor::waitForWork() {
   std::unique_lock lock(mutex_);
   const auto ready = [&] { return woken_; };
-  if (diskFull() && mayGoOn()) {
-    // The only timer, and only on a full disk: nothing tells when somebody else made room.
+  if (isShort() && mayGoOn()) {
+    // The only timer, and only in a shortage: nothing tells when somebody else made room.
     may_create_ = !changed_.wait_for(lock, std::chrono::milliseconds(retry_ms_), ready);
     if (may_create_) retry_ms_ = std::min(2 * retry_ms_, kRetryMsMax);
   } else {
@@ -88,6 +104,12 @@ bool Janitor::waitForWork() {
 bool Janitor::mayGoOn() const { return !hurry_.load(std::memory_order_relaxed) && !tools_.failure.failed(); }
 
 void Janitor::work() {
+  lookAtFiles();
+  const Status let_go = tools_.pool.letGo();
+  if (!let_go.ok()) return fail(let_go);
+  const Shortage held = write_refused_.exchange(Shortage::kNone, std::memory_order_relaxed);
+  if (held != Shortage::kNone) setShortage(held);
+  if (held == Shortage::kSpace) (void)giveUpPrepared();
   prepareAhead();
   keepWitness();
   do {
@@ -97,31 +119,57 @@ void Janitor::work() {
     }
     tools_.pool.freeEmpty();
     prepareAhead();
-    const auto moved = reclaimer_.moveOne(diskFull(), [this] { return mayGoOn(); });
-    if (!moved.ok()) fail(moved.status());
-    if (!moved.ok() || !moved.value()) break;
-  } while (mayGoOn());
+  } while (mayGoOn() && makeRoom());
   // Only now: what a checkpoint gave back may have been enough.
-  if (std::exchange(short_of_space_, false) && !diskFull()) {
-    setDiskFull(true);
-    wake();  // to free what is only worth it on a full disk
+  const Shortage lacking = std::exchange(lacking_, Shortage::kNone);
+  if (lacking != Shortage::kNone && lacking != shortage()) {
+    setShortage(lacking);
+    // To free what is only worth it then; and while there is a segment to give up for the checkpoint's file.
+    requestCheckpoint();
   }
+  const bool refused = lacking != Shortage::kNone || held != Shortage::kNone || checkpoint_refused_;
+  if (isShort() && !refused && tools_.stage.prepared() >= kPreparedAhead) setShortage(Shortage::kNone);
   dropSpare();
-  if (diskFull() && tools_.pool.counts().live_bytes == 0) {
-    tools_.stage.setDrained();
-    tellRoom();
-  }
+}
+
+bool Janitor::makeRoom() {
+  const bool sends_refused = isShort() && tools_.stage.refusesSends();
+  const auto moved = reclaimer_.moveOne(sends_refused, [this] { return mayGoOn(); });
+  if (!moved.ok()) fail(moved.status());
+  if (!moved.ok() || moved.value()) return moved.ok();
+  // The committer wakes this thread when it has opened the next one.
+  if (sends_refused && reclaimer_.sealPays() && tools_.stage.seal()) tools_.committer.wake();
+  return false;
 }
 
 void Janitor::fail(const Status& status) {
   if (tools_.failure.set(status)) tools_.committer.wake();  // which tells the listener (K3)
 }
 
+// J4
+void Janitor::lookAtFiles() {
+  const uint64_t began = monotonicNs();
+  if (began < look_at_files_ns_) return;
+  const Status in_place = checkFiles();
+  if (!in_place.ok()) return fail(in_place);
+  look_at_files_ns_ = began + std::max(kFilesLookNs, kFilesLookShare * (monotonicNs() - began));
+}
+
+Status Janitor::checkFiles() {
+  MILLRACE_RETURN_IF_ERROR(tools_.directory.checkInPlace());
+  const auto store = tools_.directory.numberOf(kStoreName);
+  MILLRACE_RETURN_IF_ERROR(store.status());
+  MILLRACE_RETURN_IF_ERROR(checkpointer_.checkFiles());
+  MILLRACE_RETURN_IF_ERROR(tools_.journal.checkFile(tools_.directory));
+  MILLRACE_RETURN_IF_ERROR(tools_.witness.checkFile(tools_.directory));
+  return tools_.pool.checkFiles();
+}
+
 void Janitor::prepareAhead() {
   while (mayGoOn() && tools_.stage.prepared() < kPreparedAhead) {
     if (!prepareOne()) return;
     if (tools_.stage.addPrepared(1)) tools_.committer.wake();
-    if (tools_.stage.prepared() >= kPreparedAhead) setDiskFull(false);
+    if (tools_.stage.prepared() >= kPreparedAhead) setShortage(Shortage::kNone);
     tellRoom();
   }
 }
@@ -130,18 +178,19 @@ bool Janitor::prepareOne() {
   Status prepared;
   if (Segment* segment = tools_.pool.takeFree()) {
     prepared = tools_.pool.prepare(segment);
+    if (!prepared.ok()) tools_.pool.giveBack(segment);
   } else if (may_create_) {
     prepared = prepareNew();
   } else {
     return false;
   }
   if (prepared.ok()) {
-    short_of_space_ = false;
+    lacking_ = Shortage::kNone;
     return may_create_ = true;
   }
-  if (prepared.code() == Code::kDiskFull || prepared.code() == Code::kLimit) {
+  if (prepared.isPassing()) {
     may_create_ = false;
-    short_of_space_ = true;
+    lacking_ = shortageOf(prepared);
   } else if (prepared.code() != Code::kClosed) {
     fail(prepared);
   }
@@ -150,15 +199,14 @@ bool Janitor::prepareOne() {
 
 // A crash anywhere before the header is durable leaves a file that recovery removes.
 Status Janitor::prepareNew() {
-  auto created = tools_.pool.create(tools_.directory);
-  // Nothing was written: no descriptors or no memory, say. As with a full disk, later is another try.
-  if (!created.ok()) return Status(Code::kDiskFull, created.status().detail());
+  auto created = tools_.pool.create();
+  if (!created.ok()) return created.status();
   Segment* segment = created.value();
   Status filled = fillWithZeros(*segment->file, 0, tools_.segment_bytes, hurry_);
   if (filled.ok()) filled = tools_.directory.sync();
   if (filled.ok()) filled = tools_.pool.prepare(segment);
-  if (filled.code() != Code::kDiskFull && filled.code() != Code::kClosed) return filled;
-  MILLRACE_RETURN_IF_ERROR(tools_.pool.remove(tools_.directory, segment));  // gives its part back
+  if (!filled.isPassing() && filled.code() != Code::kClosed) return filled;
+  MILLRACE_RETURN_IF_ERROR(tools_.pool.remove(segment));  // gives its part back
   return filled;
 }
 
@@ -166,16 +214,17 @@ void Janitor::dropSpare() {
   while (mayGoOn() && tools_.pool.counts().free > kPreparedAhead + kSpareMax) {
     Segment* spare = tools_.pool.takeFree();
     if (spare == nullptr) return;
-    const Status removed = tools_.pool.remove(tools_.directory, spare);
+    const Status removed = tools_.pool.remove(spare);
     if (!removed.ok()) fail(removed);
   }
 }
 
-void Janitor::setDiskFull(bool full) {
-  if (!full) retry_ms_ = kRetryMsMin;
-  const bool was_full = disk_full_.exchange(full, std::memory_order_relaxed);
-  tools_.stage.setDiskFull(full);
-  if (full && !was_full) tellRoom();  // those who were told kFull would wait for ever: they get kDiskFull now
+void Janitor::setShortage(Shortage shortage) {
+  if (shortage == Shortage::kNone) retry_ms_ = kRetryMsMin;
+  const Shortage before = shortage_.exchange(shortage, std::memory_order_relaxed);
+  tools_.stage.setShortage(shortage);
+  // Those who were told kFull would wait for ever: now they are told why.
+  if (before == Shortage::kNone) tellRoom();
 }
 
 // Senders that were refused may try again.
@@ -191,29 +240,42 @@ bool Janitor::checkpointDue() {
   if (checkpoint_refused_) return true;
   if (tools_.committer.bytesSinceCheckpoint() >= tools_.options.checkpoint_bytes) return true;
   const uint64_t waiting = tools_.pool.counts().waiting;
-  return waiting >= (diskFull() || short_of_space_ ? 1 : kWaitingEmptyMax);
+  return waiting >= (isShort() || lacking_ != Shortage::kNone ? 1 : kWaitingEmptyMax);
 }
 
 void Janitor::checkpoint() {
   const Position from = tools_.pool.delivered();  // J3
   const uint64_t bytes = tools_.committer.bytesSinceCheckpoint();
   std::vector<SegmentEntry> table;
-  const Status written = checkpointer_.write(
-      from, [&](SnapshotWriter& writer) { return tools_.listener.writeSnapshot(writer); },
-      [&] {
-        auto entries = finishCheckpoint(from);
-        if (entries.ok()) table = entries.value();
-        return entries;
-      });
-  checkpoint_refused_ = written.code() == Code::kDiskFull;
-  if (checkpoint_refused_) return setDiskFull(true);
+  Status written;
+  do {
+    written = checkpointer_.write(
+        from, [&](SnapshotWriter& writer) { return tools_.listener.writeSnapshot(writer); },
+        [&] {
+          auto entries = finishCheckpoint(from);
+          if (entries.ok()) table = entries.value();
+          return entries;
+        });
+  } while (written.code() == Code::kDiskFull && giveUpPrepared());
+  checkpoint_refused_ = written.isPassing();
+  if (checkpoint_refused_) return setShortage(shortageOf(written));
   if (!written.ok()) return fail(written);
   tools_.pool.setDurable(from, table);
   tools_.committer.forgetBytes(bytes);
   checkpointed_through_ = from.commit_sequence;
   checkpoints_.fetch_add(1, std::memory_order_relaxed);
-  if (diskFull() && tools_.stage.prepared() >= kPreparedAhead) setDiskFull(false);
   eraseStaleJournal();
+}
+
+// Without a checkpoint nothing comes back: its file grows where a segment lay that nobody needs yet. A crash
+// leaves the segment or not; it holds nothing.
+bool Janitor::giveUpPrepared() {
+  Segment* segment = tools_.pool.takeFree();
+  if (segment == nullptr && tools_.stage.takePrepared()) segment = tools_.pool.takeNewestPrepared();
+  if (segment == nullptr) return false;
+  const Status removed = tools_.pool.remove(segment);
+  if (!removed.ok()) fail(removed);
+  return removed.ok();
 }
 
 // The snapshot may have run ahead of `from`, and the table leaves out what records behind `from` emptied:
@@ -238,9 +300,10 @@ Status Janitor::syncLog() {
 
 // Once for each segment that was opened: a power cut must not take back all that tells of it.
 void Janitor::keepWitness() {
-  const uint64_t opened = tools_.pool.delivered().segment_sequence;
-  if (opened == witnessed_sequence_) return;
-  witnessed_sequence_ = opened;
+  const Position through = tools_.pool.delivered();
+  if (through.segment_sequence == witnessed_sequence_ || through.offset == kPageBytes)
+    return;  // no word of it yet
+  witnessed_sequence_ = through.segment_sequence;
   const Status synced = tools_.witness.sync();
   if (!synced.ok()) fail(synced);
 }
@@ -253,6 +316,7 @@ void Janitor::eraseStaleJournal() {
     tools_.stage.lock();
     const Status erased = tools_.journal.eraseStale(page);
     if (tools_.stage.unlock()) tools_.committer.wake();
+    if (erased.isPassing()) return;  // with the next checkpoint
     if (!erased.ok()) return fail(erased);
   }
   tools_.journal.forgetStale();

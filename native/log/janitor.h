@@ -2,8 +2,13 @@
 // wait for.
 //
 // Invariants
-//  J1 Three segments stand prepared: one ahead of the committer and the reserve of L7.
-//  J2 A full disk is met here, while zeros are written, and nowhere else: it is a state, not a failure.
+//  J1 Three segments stand prepared: one ahead of the committer and the reserve of L7, rounded up.
+//  J2 A full disk is met here, while zeros are written (but for K5), and so is a process that has no
+//  descriptors
+//     or memory to give: both are states and no failures. Whatever is refused is tried again.
+//  J4 The files of the store are looked at every second in which something was committed, and when it is
+//  closed:
+//     one that somebody deleted, moved or replaced fails the store.
 //  J3 A checkpoint's position is one where the listener has seen every block before it (K2).
 #pragma once
 
@@ -46,21 +51,28 @@ class Janitor {
 
   uint64_t checkpoints() const { return checkpoints_.load(std::memory_order_relaxed); }
   uint64_t moved() const { return reclaimer_.moved(); }
-  bool diskFull() const { return disk_full_.load(std::memory_order_relaxed); }
+  Shortage shortage() const { return shortage_.load(std::memory_order_relaxed); }
+  bool isShort() const { return shortage() != Shortage::kNone; }
+  // Committer: it holds a block (K5).
+  void noteRefusedWrite(const Status& why);
 
  private:
   void run();
   bool waitForWork();  // false: finish
   void work();
+  bool makeRoom();  // true: look again
   void fail(const Status& status);
   bool mayGoOn() const;
   void prepareAhead();
   bool prepareOne();  // false: the disk is full, or it failed
   Status prepareNew();
   void dropSpare();
-  void setDiskFull(bool full);
+  void setShortage(Shortage shortage);
+  void lookAtFiles();
+  Status checkFiles();
   bool checkpointDue();
   void checkpoint();
+  bool giveUpPrepared();
   Result<std::vector<SegmentEntry>> finishCheckpoint(const Position& from);
   Status syncLog();
   void eraseStaleJournal();
@@ -79,14 +91,16 @@ class Janitor {
   bool finishing_ = false;
   bool last_checkpoint_ = false;
   std::atomic<bool> hurry_{false};
-  std::atomic<bool> disk_full_{false};
+  std::atomic<Shortage> shortage_{Shortage::kNone};
+  std::atomic<Shortage> write_refused_{Shortage::kNone};
   std::atomic<uint64_t> checkpoints_{0};
 
   // The janitor thread's own.
   bool checkpoint_refused_ = false;  // the file could not grow: tried again with the next look
   uint64_t retry_ms_;
-  bool short_of_space_ = false;    // no segment to be had: the disk is full unless a checkpoint frees one
-  bool may_create_ = true;         // on a full disk: the timer ran out, so a new file may be tried
+  Shortage lacking_ = Shortage::kNone;  // no segment to be had, unless a checkpoint frees one
+  bool may_create_ = true;              // in a shortage: the timer ran out, so a new file may be tried
+  uint64_t look_at_files_ns_ = 0;
   uint64_t unsynced_sequence_;     // level process: segments below this are synced
   uint64_t witnessed_sequence_;    // the segment that the synced word names
   uint64_t checkpointed_through_;  // commit sequence of the last checkpoint's position

@@ -13,6 +13,7 @@
 
 #include "log/format.h"
 #include "log/log.h"
+#include "log/open_files.h"
 #include "os/file.h"
 
 namespace millrace::log {
@@ -37,6 +38,8 @@ class Journal {
   uint64_t claim();  // hasRoom() was true
   uint64_t claimed() const { return claimed_; }
   Status eraseStale(uint64_t page);  // entries of earlier sessions in this page of the file
+
+  Status checkFile(os::Directory& directory) const { return checkNamed(directory, kJournalName, *file_); }
 
   // Any thread, without the mutex.
   Status write(uint64_t entry, const DeliverRecord& delivered);

@@ -16,24 +16,23 @@ namespace {
 
 class StoreLog final : public Log {
  public:
-  StoreLog(std::unique_ptr<os::Directory> directory, const Options& options, Listener& listener,
+  StoreLog(std::unique_ptr<os::Directory> directory, const Options& options, Listener& listener, bool is_new,
            Recovered& recovered, std::unique_ptr<SegmentPool> pool, std::unique_ptr<Journal> journal,
-           std::unique_ptr<Witness> witness)
+           std::unique_ptr<Witness> witness, Checkpointer checkpointer)
       : directory_(std::move(directory)),
         identity_(recovered.identity),
         active_at_open_(recovered.tail.segment_index),
         pool_(std::move(pool)),
         journal_(std::move(journal)),
         witness_(std::move(witness)),
-        stage_(identity_.segment_bytes, identity_.segment_bytes - recovered.tail.offset, failure_),
-        committer_({identity_.id, options.sync, recovered.epoch, listener, stage_, *pool_, *journal_,
-                    *witness_, failure_, [this] { janitor_.wake(); }, options.checkpoint_bytes},
+        stage_(identity_.segment_bytes, identity_.segment_bytes - recovered.tail.offset, is_new, failure_),
+        committer_({*directory_, identity_.id, options.sync, recovered.epoch, listener, stage_, *pool_,
+                    *journal_, *witness_, failure_, [this] { janitor_.wake(); },
+                    [this](const Status& why) { janitor_.noteRefusedWrite(why); }, options.checkpoint_bytes},
                    recovered.tail, recovered.replayed_bytes),
-        janitor_(
-            {*directory_, identity_.id, identity_.segment_bytes, options, listener, stage_, *pool_, *journal_,
-             *witness_, failure_, committer_},
-            Checkpointer(*directory_, identity_.id, recovered.checkpoint.serial, recovered.checkpoint_slot),
-            recovered.tail, recovered.checkpoint.position.commit_sequence) {}
+        janitor_({*directory_, identity_.id, identity_.segment_bytes, options, listener, stage_, *pool_,
+                  *journal_, *witness_, failure_, committer_},
+                 std::move(checkpointer), recovered.tail, recovered.checkpoint.position.commit_sequence) {}
 
   // Without close(): as a crash, but the threads are gone.
   ~StoreLog() override {
@@ -74,18 +73,24 @@ class StoreLog final : public Log {
     // A kill before this write: the message was not handed out. After it: the count is there.
     const Status written = journal_->write(entry, delivered);
     if (written.ok()) return true;
-    if (failure_.set(written)) committer_.wake();
+    if (written.isPassing()) {
+      stage_.lock();
+      stage_.refuse();
+      unlockStage();
+    } else if (failure_.set(written)) {
+      committer_.wake();
+    }
     return false;
   }
 
   Status read(Ref ref, MutableBytes out) const override {
-    const Segment* segment = pool_->find(segmentIndexOf(ref));
+    Segment* segment = pool_->find(segmentIndexOf(ref));
     const uint64_t offset = offsetOf(ref);
     if (segment == nullptr || offset < kPageBytes || offset > identity_.segment_bytes ||
         out.size() > identity_.segment_bytes - offset) {
       return Status(Code::kCorrupt, "no record can be at ref " + std::to_string(ref));
     }
-    return segment->mapping->copyOut(offset, out);
+    return pool_->read(*segment, offset, out);
   }
 
   Status checkPlace(Ref ref, uint32_t bytes) const override {
@@ -114,8 +119,11 @@ class StoreLog final : public Log {
     // Looked at first: without its last live byte the segment may be gone. One that is sealed only after this
     // look is found by the janitor, which each sealing wakes.
     const bool sealed = segment->sealed.load(std::memory_order_acquire);
-    const bool empty = segment->live.fetch_sub(bytes, std::memory_order_acq_rel) == bytes;
-    if (empty && (sealed || janitor_.diskFull())) janitor_.wake();
+    const int64_t before = segment->live.fetch_sub(bytes, std::memory_order_acq_rel);
+    const int64_t after = before - bytes;
+    // In a shortage the active one may be worth sealing.
+    const bool tells = after == 0 || pool_->liveSteps(before) != pool_->liveSteps(after);
+    if (sealed ? tells : janitor_.isShort()) janitor_.wake();
   }
 
   void requestCheckpoint() override { janitor_.requestCheckpoint(); }
@@ -145,7 +153,7 @@ class StoreLog final : public Log {
     stats.disk_bytes = segments.segments * identity_.segment_bytes;
     stats.checkpoints = janitor_.checkpoints();
     stats.moved_messages = janitor_.moved();
-    stats.disk_full = janitor_.diskFull();
+    stats.disk_full = janitor_.shortage() == Shortage::kSpace;
     stats.failed = failure_.failed();
     return stats;
   }
@@ -154,7 +162,7 @@ class StoreLog final : public Log {
   // ten seconds, they are not: their messages come back, and nobody was told otherwise.
   void waitForOverflow() {
     for (int look = 0; look < 10'000; ++look) {
-      if (!stage_.overflows() || failure_.failed() || janitor_.diskFull()) return;
+      if (!stage_.overflows() || failure_.failed() || janitor_.isShort()) return;
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
@@ -172,7 +180,8 @@ class StoreLog final : public Log {
                                                       : Claim::kLazy;
     const StageOutcome outcome = stage_.reserve(bytes, claim, at, unit);
     // Not for sends, which may ask all the time: they are told when there is room.
-    if (outcome == StageOutcome::kDiskFull && purpose != Purpose::kSend) janitor_.wake();
+    const bool is_short = outcome == StageOutcome::kDiskFull || outcome == StageOutcome::kLimit;
+    if (is_short && purpose != Purpose::kSend) janitor_.wake();
     return outcome;
   }
 
@@ -214,11 +223,15 @@ Result<std::unique_ptr<Log>> Log::open(std::unique_ptr<os::Directory> directory,
   if (!journal.ok()) return journal.status();
   auto witness = Witness::open(*directory, identity.value().id, wordOf(recovered.value().tail));
   if (!witness.ok()) return witness.status();
-  auto pool = std::make_unique<SegmentPool>(identity.value().id, identity.value().segment_bytes);
-  const auto prepared = pool->adopt(*directory, recovered.value());
+  auto pool = std::make_unique<SegmentPool>(*directory, identity.value().id, identity.value().segment_bytes);
+  const auto prepared = pool->adopt(recovered.value());
   if (!prepared.ok()) return prepared.status();
-  auto log = std::make_unique<StoreLog>(std::move(directory), options, listener, recovered.value(),
-                                        std::move(pool), journal.take(), witness.take());
+  Checkpointer checkpointer(*directory, identity.value().id, recovered.value().checkpoint.serial,
+                            recovered.value().checkpoint_slot);
+  MILLRACE_RETURN_IF_ERROR(checkpointer.open());
+  auto log =
+      std::make_unique<StoreLog>(std::move(directory), options, listener, report.created, recovered.value(),
+                                 std::move(pool), journal.take(), witness.take(), std::move(checkpointer));
   log->setPrepared(prepared.value());
   return std::unique_ptr<Log>(std::move(log));
 }

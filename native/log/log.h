@@ -15,9 +15,11 @@
 //  L6 Every record about a message lies after the message's first record, and replaying from a checkpoint's
 //     position over its snapshot is idempotent (the snapshot is taken while the log goes on). A move of a
 //     message that is not known is ignored: it was settled.
-//  L7 Sends leave two segments free. On a full disk settlements and delivery counts go on in them, and take
-//     turns in them for ever, since what they fill holds nothing live. The last quarter of one is for moves,
-//     which free segments. When all that is used up settlements wait (stage.h, T4).
+//  L7 Sends leave a segment and a half free. On a full disk settlements and delivery counts go on in them,
+//  and
+//     take turns in them for ever: what they fill holds little that is live. Three quarters of a segment are
+//     for moves, which free segments (Stage::keptFrom has the sums). When all that is used up settlements
+//     wait (stage.h, T4).
 #pragma once
 
 #include <atomic>
@@ -79,9 +81,8 @@ class Listener {
   // Committer thread, after that: committedThrough() has risen to `through`. So whoever learns that a unit is
   // committed finds what it did.
   virtual void onConfirmed(uint64_t through) = 0;
-  // Committer or janitor thread: staging that was refused (kFull or kDiskFull) may succeed now, or get
-  // another answer (kFull becomes kDiskFull when the janitor meets the full disk). Every kFull is followed by
-  // this or by onFailed.
+  // Committer or janitor thread: staging that was refused may succeed now, or get another answer (kFull
+  // becomes kDiskFull when the janitor meets the full disk). Every kFull is followed by this or by onFailed.
   virtual void onRoom() = 0;
   // Once. Units after `through` will never be durable.
   virtual void onFailed(const Status& status, uint64_t through) = 0;
@@ -95,7 +96,9 @@ class Listener {
 // sends follow acks, as between a few senders and their consumers, that halves the number of commits.
 constexpr uint64_t kQuietNsMax = 1'000'000;
 
-enum class StageOutcome : uint8_t { kStaged, kFull, kDiskFull, kFailed, kClosed };
+// kFull: soon (onRoom follows). kDiskFull, kLimit: nobody knows when, for want of space, or of descriptors,
+// memory or segments.
+enum class StageOutcome : uint8_t { kStaged, kFull, kDiskFull, kLimit, kFailed, kClosed };
 
 // What a unit is for decides whether it may use the reserve (L7) and whether it wakes the committer.
 enum class Purpose : uint8_t {
@@ -170,7 +173,7 @@ class Log {
   virtual Status checkPlace(Ref ref, uint32_t bytes) const = 0;
 
   // Any thread; copies the record at `ref`, exactly out.size() bytes, after bounds checks. The caller pinned
-  // it.
+  // it. kLimit: there is no descriptor or memory for it at the moment.
   virtual Status read(Ref ref, MutableBytes out) const = 0;
 
   // Live bytes of the segment under `ref`; a segment with any is never freed. Also used as a pin. A message

@@ -6,27 +6,39 @@
 namespace millrace::log {
 namespace {
 
-constexpr uint64_t kSegmentsBeforeMoving = 4;
-// How many live bytes may be moved into `left`: records do not fill their blocks.
-uint64_t movable(uint64_t left) { return left / 4 * 3; }
+// Two segments of dead weight are none: the oldest of a backlog, which will be empty soon, and one half
+// moved.
+constexpr uint64_t kSegmentsToSpare = 2;
+constexpr uint64_t kSealedBeforeMoving = 4;
+
+// How many live bytes may be moved into `left`: records do not fill their blocks, nor blocks their segment.
+// Where sends leave half of the active segment live, settlements leave room for just that (Stage::keptFrom).
+uint64_t movable(uint64_t left) { return left / 3 * 2; }
 
 constexpr auto kPause = std::chrono::milliseconds(1);
 
 }  // namespace
 
-// Worth it when most of the log is dead weight: less than half of what its segments could hold is live. A
-// backlog that is being consumed in order never gets there: its segments empty by themselves.
-bool Reclaimer::pays(bool disk_full) const {
+// Worth it when less than two thirds of the log is live, so that the disk stays within one and a half of what
+// is live (README.md, Limits). A backlog that is being consumed in order never gets there: its segments empty
+// by themselves.
+bool Reclaimer::pays() const {
   const SegmentPool::Counts counts = pool_.counts();
-  if (disk_full) return counts.in_use > 1;
-  return counts.in_use > kSegmentsBeforeMoving &&
-         static_cast<uint64_t>(counts.live_bytes) < counts.in_use * segment_bytes_ / 2;
+  return counts.sealed >= kSealedBeforeMoving &&
+         3 * counts.sealed_steps < 2 * (counts.sealed - kSegmentsToSpare) * SegmentPool::kLiveSteps;
 }
 
-Result<bool> Reclaimer::moveOne(bool disk_full, const std::function<bool()>& go_on) {
-  if (!pays(disk_full)) return false;
-  Segment* segment = disk_full ? pool_.cheapestToMove(looked_at_, movable(stage_.left()))
-                               : pool_.oldestWorthMoving(looked_at_);
+bool Reclaimer::sealPays() const {
+  const int64_t live = pool_.active()->live.load(std::memory_order_relaxed);
+  const int64_t used = static_cast<int64_t>(segment_bytes_ - stage_.rest());
+  const int64_t gained = used - live - live / 2 - static_cast<int64_t>(segment_bytes_ / 8);
+  return gained > 0 && stage_.prepared() > 0;
+}
+
+Result<bool> Reclaimer::moveOne(bool sends_refused, const std::function<bool()>& go_on) {
+  if (!sends_refused && !pays()) return false;
+  const uint64_t most = sends_refused ? movable(stage_.left()) : segment_bytes_;
+  Segment* segment = pool_.cheapestToMove(looked_at_, most);
   if (segment == nullptr) return false;
   auto done = moveOut(*segment, go_on);
   if (done.ok() && done.value()) looked_at_.insert(segment->sequence);
@@ -38,7 +50,7 @@ Result<bool> Reclaimer::moveOut(Segment& segment, const std::function<bool()>& g
   for (uint64_t offset = kPageBytes; offset < segment_bytes_;) {
     const auto block = reader_.read(*segment.file, segment_bytes_, segment.sequence, offset);
     // Unreadable: it stays where it is, and whoever takes a message of it is told.
-    if (!block.ok()) return true;
+    if (!block.ok()) return !block.status().isPassing();
     if (!block.value()) break;  // its end, or damage: what lies behind stays where it is
     RecordReader records(block.value()->body);
     while (records.next()) {
@@ -72,8 +84,8 @@ bool Reclaimer::stageMove(Bytes record, const std::function<bool()>& go_on) {
       moved_.fetch_add(1, std::memory_order_relaxed);
       return true;
     }
-    // Waiting for a segment here would be for ever: it is this thread that prepares them.
-    if (outcome != StageOutcome::kFull || stage_.prepared() < kPreparedAhead) return false;
+    // For a commit it waits, but not for a segment: it is this thread that prepares them.
+    if (outcome != StageOutcome::kFull) return false;
     std::this_thread::sleep_for(kPause);  // nobody waits for a move: let the senders go first
   }
 }

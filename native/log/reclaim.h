@@ -29,15 +29,18 @@ class Reclaimer {
         segment_bytes_(segment_bytes) {}
 
   // Moves what is live out of one segment. False: nothing is worth moving now, or there is no room for it.
-  // `go_on` is asked before every record.
-  Result<bool> moveOne(bool disk_full, const std::function<bool()>& go_on);
+  // When sends are refused everything is worth it that gives space back. `go_on` is asked before every
+  // record.
+  Result<bool> moveOne(bool sends_refused, const std::function<bool()>& go_on);
+  // The active segment is worth emptying too: it holds more dead bytes than sealing it wastes.
+  bool sealPays() const;
   // All segments may be looked at again.
   void startOver() { looked_at_.clear(); }
 
   uint64_t moved() const { return moved_.load(std::memory_order_relaxed); }
 
  private:
-  bool pays(bool disk_full) const;
+  bool pays() const;
   Result<bool> moveOut(Segment& segment, const std::function<bool()>& go_on);
   bool stageMove(Bytes record, const std::function<bool()>& go_on);
 

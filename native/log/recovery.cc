@@ -5,6 +5,7 @@
 #include <map>
 
 #include "log/block_reader.h"
+#include "log/open_files.h"
 #include "log/segment.h"
 #include "log/witness.h"
 
@@ -15,6 +16,7 @@ class Recovery {
  public:
   Recovery(os::Directory& directory, const Identity& identity, RecoverySink& sink, RecoveryReport& report)
       : directory_(directory),
+        files_(directory),
         sink_(sink),
         report_(report),
         reader_(identity.id, identity.segment_bytes),
@@ -38,6 +40,7 @@ class Recovery {
     MILLRACE_RETURN_IF_ERROR(checkCounters());
     MILLRACE_RETURN_IF_ERROR(harden(checkpoint.value()));
     out_.epoch = epoch_seen_ + 1;
+    for (FoundSegment& segment : out_.segments) segment.file.reset();
     return std::move(out_);
   }
 
@@ -65,11 +68,9 @@ class Recovery {
   }
 
   Status openSegment(const std::string& name, FoundSegment& segment) {
-    auto file = directory_.open(name);
-    if (!file.ok()) return file.status();
-    const auto size = file.value()->size();
+    segment.file = files_.lend(name);
+    const auto size = segment.file->size();
     if (!size.ok()) return size.status();
-    segment.file = file.take();
     segment.bytes = std::min(size.value(), segment_bytes_);  // what somebody appended is not ours, nor read
     if (segment.bytes < SegmentHeader::kBytes) return Status();
     std::array<std::byte, SegmentHeader::kBytes> bytes;
@@ -347,6 +348,7 @@ class Recovery {
   }
 
   os::Directory& directory_;
+  OpenFiles files_;
   RecoverySink& sink_;
   RecoveryReport& report_;
   BlockReader reader_;

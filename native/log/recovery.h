@@ -16,8 +16,8 @@ namespace millrace::log {
 // A segment file as it was found.
 struct FoundSegment {
   uint32_t index = 0;
-  std::unique_ptr<os::File> file;
-  uint64_t bytes = 0;     // of the file
+  std::unique_ptr<os::File> file;  // while recovery runs
+  uint64_t bytes = 0;              // of the file
   bool prepared = false;  // has a valid header: was filled and synced. Otherwise it must be filled again
   uint64_t sequence = 0;  // 0 when not prepared
 };

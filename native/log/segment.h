@@ -1,4 +1,4 @@
-// One segment file: its header page, its mapping, and how much of it is live. FORMAT.md: "Segments".
+// One segment file: its header page, and how much of it is live. FORMAT.md: "Segments".
 #pragma once
 
 #include <array>
@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "log/format.h"
+#include "log/open_files.h"
 #include "os/file.h"
 
 namespace millrace::log {
@@ -35,12 +36,18 @@ enum class SegmentState : uint8_t { kFree, kTaken, kPrepared, kActive, kSealed }
 
 // Owned by SegmentPool, whose mutex guards state, sequence and in_checkpoint. Any thread may read and count.
 struct Segment {
-  Segment(uint32_t index_of_file, std::unique_ptr<os::File> file_of_segment,
-          std::unique_ptr<os::Mapping> mapping_of_file)
-      : index(index_of_file), file(std::move(file_of_segment)), mapping(std::move(mapping_of_file)) {}
+  Segment(uint32_t index_of_file, uint64_t number_of_file, std::unique_ptr<OpenFiles::Lent> file_of_segment)
+      : index(index_of_file), number(number_of_file), file(std::move(file_of_segment)) {}
+  ~Segment() { std::unique_ptr<os::Mapping>(mapping.load(std::memory_order_relaxed)).reset(); }
+  Segment(const Segment&) = delete;
+  Segment& operator=(const Segment&) = delete;
   const uint32_t index;
-  const std::unique_ptr<os::File> file;
-  const std::unique_ptr<os::Mapping> mapping;
+  const uint64_t number;                        // Directory::numberOf
+  const std::unique_ptr<OpenFiles::Lent> file;  // the janitor's; while it is held, the committer's too
+  // Mappings (M1) owns these three.
+  std::atomic<os::Mapping*> mapping{nullptr};
+  std::atomic<uint32_t> readers{0};
+  std::atomic<bool> read_lately{false};
   // Bytes of live messages and pins. Relaxed: the janitor acts on zero only for sealed segments, where it
   // never rises again, and orders itself behind the releases by the pool's mutex or the next look.
   std::atomic<int64_t> live{0};

@@ -8,14 +8,20 @@ namespace millrace::log {
 
 using Guard = std::lock_guard<std::mutex>;
 
-Segment* SegmentPool::add(uint32_t index, std::unique_ptr<os::File> file,
-                          std::unique_ptr<os::Mapping> mapping) {
-  segments_.push_back(std::make_unique<Segment>(index, std::move(file), std::move(mapping)));
+Segment* SegmentPool::add(uint32_t index, std::unique_ptr<OpenFiles::Lent> file) {
+  const auto number = directory_.numberOf(segmentName(index));
+  segments_.push_back(std::make_unique<Segment>(index, number.ok() ? number.value() : 0, std::move(file)));
   index_.set(index, segments_.back().get());
   return segments_.back().get();
 }
 
-Result<uint32_t> SegmentPool::adopt(os::Directory& directory, Recovered& recovered) {
+void SegmentPool::drop(Segment* segment) {
+  index_.set(segment->index, nullptr);
+  mappings_.forget(*segment);
+  std::erase_if(segments_, [&](const auto& owned) { return owned.get() == segment; });
+}
+
+Result<uint32_t> SegmentPool::adopt(Recovered& recovered) {
   const Guard guard(mutex_);
   bool removed = false;
   delivered_ = recovered.tail;
@@ -26,13 +32,11 @@ Result<uint32_t> SegmentPool::adopt(os::Directory& directory, Recovered& recover
     if (found.bytes != segment_bytes_ || !found.prepared) {
       // Half made when the power went, or rubbish; recovery has checked that it cannot matter. Made anew when
       // one is needed, so that a full disk does not keep a store from opening.
-      MILLRACE_RETURN_IF_ERROR(directory.remove(segmentName(found.index)));
+      MILLRACE_RETURN_IF_ERROR(directory_.remove(segmentName(found.index)));
       removed = true;
       continue;
     }
-    auto mapping = found.file->map(segment_bytes_);
-    if (!mapping.ok()) return mapping.status();
-    Segment* segment = add(found.index, std::move(found.file), mapping.take());
+    Segment* segment = add(found.index, files_.lend(segmentName(found.index)));
     segment->sequence = found.sequence;
     const auto same = [&](const SegmentEntry& entry) { return entry.sequence == segment->sequence; };
     const auto& table = recovered.checkpoint_table;
@@ -40,6 +44,7 @@ Result<uint32_t> SegmentPool::adopt(os::Directory& directory, Recovered& recover
     if (found.sequence == recovered.tail.segment_sequence) {
       segment->state = SegmentState::kActive;
       active_ = segment;
+      MILLRACE_RETURN_IF_ERROR(segment->file->hold());
     } else if (found.sequence > recovered.tail.segment_sequence) {
       ahead.push_back(segment);
     } else if (segment->in_checkpoint || found.sequence >= durable_.segment_sequence) {
@@ -51,18 +56,18 @@ Result<uint32_t> SegmentPool::adopt(os::Directory& directory, Recovered& recover
   std::sort(ahead.begin(), ahead.end(), [](auto* a, auto* b) { return a->sequence < b->sequence; });
   for (Segment* segment : ahead) {
     if (segment->sequence == last_sequence_ + 1) {
+      MILLRACE_RETURN_IF_ERROR(segment->file->hold());
       segment->state = SegmentState::kPrepared;
       prepared_.push_back(segment);
       last_sequence_ = segment->sequence;
       continue;
     }
     // Behind a gap (P1): it holds nothing, and its sequence will be another's.
-    MILLRACE_RETURN_IF_ERROR(directory.remove(segmentName(segment->index)));
+    MILLRACE_RETURN_IF_ERROR(directory_.remove(segmentName(segment->index)));
     removed = true;
-    index_.set(segment->index, nullptr);
-    std::erase_if(segments_, [&](const auto& owned) { return owned.get() == segment; });
+    drop(segment);
   }
-  if (removed) MILLRACE_RETURN_IF_ERROR(directory.sync());
+  if (removed) MILLRACE_RETURN_IF_ERROR(directory_.sync());
   return static_cast<uint32_t>(prepared_.size());
 }
 
@@ -102,12 +107,13 @@ SegmentPool::Counts SegmentPool::counts() const {
   for (const auto& segment : segments_) {
     ++counts.segments;
     const int64_t live = segment->live.load(std::memory_order_relaxed);
-    counts.live_bytes += live;
     const bool empty_sealed = segment->state == SegmentState::kSealed && live == 0;
     if (empty_sealed) ++(isFreeable(*segment) ? counts.freeable : counts.waiting);
     if (segment->state == SegmentState::kFree || segment->state == SegmentState::kPrepared) ++counts.free;
-    if (segment->state == SegmentState::kActive) ++counts.in_use;
-    if (segment->state == SegmentState::kSealed && live != 0) ++counts.in_use;
+    if (segment->state == SegmentState::kSealed && live != 0) {
+      ++counts.sealed;
+      counts.sealed_steps += liveSteps(live);
+    }
   }
   return counts;
 }
@@ -122,20 +128,30 @@ Segment* SegmentPool::takeFree() {
   return nullptr;
 }
 
-Result<Segment*> SegmentPool::create(os::Directory& directory) {
+Segment* SegmentPool::takeNewestPrepared() {
+  const Guard guard(mutex_);
+  MILLRACE_CHECK(prepared_.size() >= 2);
+  Segment* segment = prepared_.back();
+  prepared_.pop_back();
+  segment->state = SegmentState::kTaken;
+  last_sequence_ = segment->sequence - 1;  // P1: the next one gets its sequence
+  return segment;
+}
+
+void SegmentPool::giveBack(Segment* segment) {
+  const Guard guard(mutex_);
+  segment->state = SegmentState::kFree;
+}
+
+Result<Segment*> SegmentPool::create() {
   uint32_t index = 0;
-  const auto taken = [&] { return find(index) != nullptr || directory.exists(segmentName(index)); };
+  const auto taken = [&] { return find(index) != nullptr || directory_.exists(segmentName(index)); };
   while (index < kSegmentsMax && taken()) ++index;
   if (index == kSegmentsMax) return Status(Code::kLimit, "65536 segments are in use");
-  auto file = directory.create(segmentName(index));
+  auto file = directory_.create(segmentName(index));
   if (!file.ok()) return file.status();
-  auto mapping = file.value()->map(segment_bytes_);
-  if (!mapping.ok()) {
-    MILLRACE_RETURN_IF_ERROR(directory.remove(segmentName(index)));
-    return mapping.status();
-  }
   const Guard guard(mutex_);
-  Segment* segment = add(index, file.take(), mapping.take());
+  Segment* segment = add(index, files_.adopt(segmentName(index), file.take()));
   segment->state = SegmentState::kTaken;
   return segment;
 }
@@ -148,6 +164,7 @@ Status SegmentPool::prepare(Segment* segment) {
   }
   // A crash before the sync inside leaves the old header (the segment is free again: its sequence is before
   // the checkpoint, or it has none) or the new one (it is prepared). Blocks follow only after the sync.
+  MILLRACE_RETURN_IF_ERROR(segment->file->hold());
   MILLRACE_RETURN_IF_ERROR(
       writeSegmentHeader(*segment->file, {segment->index, id_, sequence, segment_bytes_}));
   const Guard guard(mutex_);
@@ -160,13 +177,36 @@ Status SegmentPool::prepare(Segment* segment) {
 }
 
 // A crash before the directory's sync leaves the file: free as before.
-Status SegmentPool::remove(os::Directory& directory, Segment* segment) {
-  const std::string name = segmentName(segment->index);
-  MILLRACE_RETURN_IF_ERROR(directory.remove(name));
-  MILLRACE_RETURN_IF_ERROR(directory.sync());
+Status SegmentPool::remove(Segment* segment) {
+  MILLRACE_RETURN_IF_ERROR(directory_.remove(segmentName(segment->index)));
+  MILLRACE_RETURN_IF_ERROR(directory_.sync());
   const Guard guard(mutex_);
-  index_.set(segment->index, nullptr);
-  std::erase_if(segments_, [&](const auto& owned) { return owned.get() == segment; });
+  drop(segment);
+  return Status();
+}
+
+Status SegmentPool::letGo() {
+  std::vector<Segment*> done;
+  {
+    const Guard guard(mutex_);
+    for (const auto& segment : segments_) {
+      const bool is_done = segment->state == SegmentState::kSealed || segment->state == SegmentState::kFree;
+      if (is_done && segment->file->isHeld()) done.push_back(segment.get());
+    }
+  }
+  for (Segment* segment : done) MILLRACE_RETURN_IF_ERROR(segment->file->release());
+  return Status();
+}
+
+Status SegmentPool::checkFiles() const {
+  std::vector<Segment*> all;
+  {
+    const Guard guard(mutex_);
+    for (const auto& segment : segments_) all.push_back(segment.get());
+  }
+  for (Segment* segment : all) {
+    MILLRACE_RETURN_IF_ERROR(checkNamed(directory_, segmentName(segment->index), segment->number));
+  }
   return Status();
 }
 
@@ -201,29 +241,16 @@ void SegmentPool::freeEmpty() {
   }
 }
 
-uint64_t SegmentPool::bytesToMove(const Segment& segment) const {
-  if (segment.state != SegmentState::kSealed) return 0;
-  const int64_t live = segment.live.load(std::memory_order_relaxed);
-  return live > 0 && live < static_cast<int64_t>(segment_bytes_ / 4) ? static_cast<uint64_t>(live) : 0;
-}
-
-Segment* SegmentPool::oldestWorthMoving(const std::set<uint64_t>& except) const {
-  const Guard guard(mutex_);
-  Segment* oldest = nullptr;
-  for (const auto& segment : segments_) {
-    if (bytesToMove(*segment) == 0 || except.count(segment->sequence) != 0) continue;
-    if (oldest == nullptr || segment->sequence < oldest->sequence) oldest = segment.get();
-  }
-  return oldest;
-}
-
+// Three quarters: what is moved lies denser than that afterwards, or it would be moved for ever.
 Segment* SegmentPool::cheapestToMove(const std::set<uint64_t>& except, uint64_t live_bytes_max) const {
   const Guard guard(mutex_);
   Segment* cheapest = nullptr;
+  int64_t least = static_cast<int64_t>(std::min(live_bytes_max, segment_bytes_));
   for (const auto& segment : segments_) {
-    const uint64_t bytes = bytesToMove(*segment);
-    if (bytes == 0 || bytes > live_bytes_max || except.count(segment->sequence) != 0) continue;
-    live_bytes_max = bytes - 1;
+    const int64_t live = segment->live.load(std::memory_order_relaxed);
+    if (segment->state != SegmentState::kSealed || live <= 0 || live > least) continue;
+    if (liveSteps(live) >= kLiveSteps / 4 * 3 || except.count(segment->sequence) != 0) continue;
+    least = live - 1;
     cheapest = segment.get();
   }
   return cheapest;

@@ -1,16 +1,18 @@
 #include "log/stage.h"
 
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 
 namespace millrace::log {
 
-Stage::Stage(uint64_t segment_bytes, uint64_t rest, const Failure& failure)
+Stage::Stage(uint64_t segment_bytes, uint64_t rest, bool is_new, const Failure& failure)
     : usable_(segment_bytes - kPageBytes),
       body_max_(static_cast<size_t>(unitBytesMax(segment_bytes))),
       failure_(failure),
-      rest_(rest) {
+      rest_(rest),
+      young_(is_new) {
   for (Buffer& buffer : buffers_) {
     const size_t bytes = static_cast<size_t>(segment_bytes / 8);
     buffer.reset(static_cast<std::byte*>(std::aligned_alloc(kPageBytes, bytes)));
@@ -25,31 +27,34 @@ bool Stage::unlock() {
   return wake;
 }
 
-// What must stay free after a reservation. Sends leave two segments (half of one in a new store, whose next
-// segments are still being prepared). Lazy records, without which nothing is handed out, leave three eighths
-// of one, settlements a quarter: on a full disk that is for moves, the only way to get a segment back that is
-// not quite empty, and each costs less than a quarter of the segment it frees.
+// What must stay free after a reservation, so that whatever happens next there is a way to get a segment
+// back. Only moves may use all of it. It stands on one number: with one segment prepared, at most half of the
+// active one is live.
 //
-// Two, because a full disk must not stop those who drain it: what lazy records and settlements fill holds
-// nothing live, so it is free again with the next checkpoint, but only once it is sealed, and sealing it
-// takes another segment to go on in. With one of them deliveries ended after some thousand commits.
+//  sends        a segment and a half: half of the active one, and the next. Settlements then go on for ever:
+//               they fill the rest of the active one, the next is opened, and what is live in the one just
+//               sealed (at most half) is moved behind it, which gives it back with the next checkpoint.
+//  settlements  three quarters: half a segment of records takes no more when moved. A block's padding and the
+//               end of a segment that is too short for a block cost at most a third of what they hold.
+//  lazy ones    an eighth more: nothing is handed out that could not be settled.
 //
-// With nothing live there is nothing to drain, but the active segment, used up and empty, needs one more
-// block to be sealed and freed: one send may pass (setDrained).
+// Any other segment of which less than three quarters is live is moved out of the way likewise. So sends go
+// on once what is live, packed, leaves a segment and a half (README.md, Limits).
 uint64_t Stage::keptFrom(Claim claim) const {
+  const bool first =
+      young_ && prepared_ == 0 && shortage_ == Shortage::kNone;  // the next ones are being prepared
   switch (claim) {
     case Claim::kSend:
-      if (disk_full_ && drained_) return usable_ / 2;
-      return disk_full_ || was_prepared_ ? kReservedSegments * usable_ : usable_ / 2;
+      return first ? usable_ / 2 : usable_ / 2 * 3;
     case Claim::kLazy:
-      return usable_ / 8 * 3;
+      return first ? usable_ / 8 * 3 : usable_ / 8 * 7;
     case Claim::kSettle:
     case Claim::kQuiet:
-      return usable_ / 4;
+      return first ? usable_ / 4 : usable_ / 4 * 3;
     case Claim::kMove:
       break;
   }
-  return disk_full_ ? 0 : usable_ / 2;
+  return shortage_ == Shortage::kNone ? usable_ / 2 * 3 : 0;
 }
 
 bool Stage::fits(uint64_t block_bytes, uint64_t keep) const {
@@ -74,18 +79,25 @@ StageOutcome Stage::reserve(size_t bytes, Claim claim, std::byte*& at, uint64_t&
   MILLRACE_CHECK(bytes > 0 && bytes % kRecordAlign == 0 && bytes <= body_max_);
   if (failure_.failed()) return StageOutcome::kFailed;
   if (closed_) return StageOutcome::kClosed;
-  const bool room = hasRoom(bytes, keptFrom(claim));
-  if (claim == Claim::kMove && room && !overflow_sizes_.empty()) {
-    // Moves make the room that the overflow waits for, so they may pass it; without a number of their own.
+  const bool may_wait = claim == Claim::kSettle || claim == Claim::kQuiet;
+  const bool room = hasRoom(bytes, keptFrom(claim)) && (!stuck_ || may_wait);
+  const bool busy = bytes > body_max_ - used_;  // a commit makes room; otherwise only a segment does
+  if (claim == Claim::kMove) {
+    if (!room) {
+      if (busy) hurry();
+      return busy ? StageOutcome::kFull : StageOutcome::kDiskFull;
+    }
     at = place(bytes);
-    unit = placed_unit_;
+    // Moves make the room that the overflow waits for, so they may pass it; without a number of their own.
+    unit = overflow_sizes_.empty() ? placed_unit_ = ++last_unit_ : placed_unit_;
     return StageOutcome::kStaged;
   }
   if (!overflow_sizes_.empty() || !room) {
     refuse();
-    if (claim != Claim::kSettle && claim != Claim::kQuiet) {
-      const bool busy = bytes > body_max_ - used_;  // a commit makes room; otherwise only a segment does
-      return disk_full_ && !busy ? StageOutcome::kDiskFull : StageOutcome::kFull;
+    if (busy) hurry();
+    if (!may_wait) {
+      if (shortage_ == Shortage::kNone || (busy && !stuck_)) return StageOutcome::kFull;
+      return shortage_ == Shortage::kSpace ? StageOutcome::kDiskFull : StageOutcome::kLimit;
     }
     overflow_.resize(overflow_.size() + bytes);
     overflow_sizes_.push_back(static_cast<uint32_t>(bytes));
@@ -94,6 +106,7 @@ StageOutcome Stage::reserve(size_t bytes, Claim claim, std::byte*& at, uint64_t&
     return StageOutcome::kStaged;
   }
   at = place(bytes);
+  urgent_ = true;
   unit = placed_unit_ = ++last_unit_;
   if (claim == Claim::kQuiet) {
     if (!wanted_.load(std::memory_order_relaxed) && !quiet_.load(std::memory_order_relaxed)) {
@@ -103,7 +116,6 @@ StageOutcome Stage::reserve(size_t bytes, Claim claim, std::byte*& at, uint64_t&
   } else if (claim == Claim::kSend || claim == Claim::kSettle) {
     hurry();
   }
-  if (claim == Claim::kSend) drained_ = false;
   return StageOutcome::kStaged;
 }
 
@@ -113,6 +125,7 @@ bool Stage::refill() {
   while (!overflow_sizes_.empty() && hasRoom(overflow_sizes_.front(), keptFrom(Claim::kSettle))) {
     const size_t bytes = overflow_sizes_.front();
     std::memcpy(place(bytes), overflow_.data() + overflow_taken_, bytes);
+    urgent_ = true;
     ++placed_unit_;
     overflow_taken_ += bytes;
     overflow_sizes_.pop_front();
@@ -128,7 +141,7 @@ bool Stage::refill() {
 
 void Stage::refuse() {
   refused_ = true;
-  hurry();
+  if (urgent_) hurry();  // moves are packed: one in a block would cost a page
 }
 
 void Stage::hurry() {
@@ -142,10 +155,11 @@ bool Stage::take(Batch& batch) {
   wanted_.store(false, std::memory_order_relaxed);
   if (used_ == 0) (void)refill();
   quiet_.store(false, std::memory_order_relaxed);
-  if (used_ == 0) return false;
+  const bool sealed = std::exchange(seal_, false) && prepared_ > 0;
+  if (used_ == 0 && !sealed) return false;
   wanted_.store(false, std::memory_order_relaxed);
-  const uint64_t block_bytes = alignUp(BlockHeader::kBytes + used_, kPageBytes);
-  batch.opens_segment = block_bytes > rest_;
+  const uint64_t block_bytes = used_ == 0 ? 0 : alignUp(BlockHeader::kBytes + used_, kPageBytes);
+  batch.opens_segment = sealed || block_bytes > rest_;
   if (batch.opens_segment) {
     MILLRACE_CHECK(prepared_ > 0);  // T2
     --prepared_;
@@ -161,6 +175,7 @@ bool Stage::take(Batch& batch) {
   active_ = 1 - active_;
   used_ = 0;
   units_ = 0;
+  urgent_ = false;
   refused_ = false;
   (void)refill();
   return true;
@@ -198,8 +213,15 @@ void Stage::close() {
 bool Stage::addPrepared(uint32_t count) {
   const std::lock_guard guard(mutex_);
   prepared_ += count;
-  was_prepared_ = was_prepared_ || prepared_ >= kReservedSegments;
+  young_ = young_ && prepared_ < 2;
   return refill();
+}
+
+bool Stage::takePrepared() {
+  const std::lock_guard guard(mutex_);
+  if (prepared_ < 2) return false;
+  --prepared_;
+  return true;
 }
 
 uint32_t Stage::prepared() const {
@@ -207,14 +229,32 @@ uint32_t Stage::prepared() const {
   return prepared_;
 }
 
-void Stage::setDrained() {
+bool Stage::refusesSends() const {
   const std::lock_guard guard(mutex_);
-  drained_ = true;
+  return rest_ + prepared_ * usable_ < keptFrom(Claim::kSend) + used_ + usable_ / 8;
 }
 
-void Stage::setDiskFull(bool full) {
+bool Stage::seal() {
   const std::lock_guard guard(mutex_);
-  disk_full_ = full;
+  if (prepared_ == 0) return false;
+  seal_ = true;
+  wanted_.store(true, std::memory_order_release);  // T5
+  return true;
+}
+
+uint64_t Stage::rest() const {
+  const std::lock_guard guard(mutex_);
+  return rest_;
+}
+
+void Stage::setShortage(Shortage shortage) {
+  const std::lock_guard guard(mutex_);
+  shortage_ = shortage;
+}
+
+void Stage::setStuck(bool stuck) {
+  const std::lock_guard guard(mutex_);
+  stuck_ = stuck;
 }
 
 }  // namespace millrace::log

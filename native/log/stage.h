@@ -27,11 +27,14 @@
 
 namespace millrace::log {
 
-// What sends leave free (L7), in segments, and how many stand prepared when the janitor has caught up: those,
+// How many segments stand prepared when the janitor has caught up: what sends leave free (L7), rounded up,
 // and one for the committer.
-constexpr uint32_t kReservedSegments = 2;
-constexpr uint32_t kPreparedAhead = kReservedSegments + 1;
+constexpr uint32_t kPreparedAhead = 3;
 static_assert(kPreparedAhead <= kPreparedAheadMax, "recovery takes it for proof (FORMAT.md)");
+
+// What is lacking for a new segment, or for a block: then sends that find no room are told so instead of
+// waiting.
+enum class Shortage : uint8_t { kNone, kSpace, kResources };  // resources: descriptors, memory, segments
 
 // Who reserves: the callers of the log, or the janitor copying forward (which leaves room for acks).
 enum class Claim : uint8_t { kSend, kSettle, kQuiet, kLazy, kMove };
@@ -50,8 +53,9 @@ class Stage {
     bool refused = false;        // somebody was refused since the last take
   };
 
-  // `rest` bytes are left in the active segment.
-  Stage(uint64_t segment_bytes, uint64_t rest, const Failure& failure);
+  // `rest` bytes are left in the active segment. In a store that is `new`, sends need not wait until the
+  // first segments are prepared.
+  Stage(uint64_t segment_bytes, uint64_t rest, bool is_new, const Failure& failure);
 
   void lock() { mutex_.lock(); }
   // True: the committer should be woken.
@@ -78,9 +82,16 @@ class Stage {
   uint64_t left() const;
   // True: the committer should be woken.
   bool addPrepared(uint32_t count);
+  bool takePrepared();  // one less; false: the last one is the committer's
   uint32_t prepared() const;
-  void setDiskFull(bool full);
-  void setDrained();  // nothing is live: on a full disk one send may use the reserve
+  void setShortage(Shortage shortage);
+  // The committer holds a block that it cannot write for now: sends are told so, settlements wait with it.
+  void setStuck(bool stuck);
+  bool refusesSends() const;  // or nearly
+  // The next block goes to the next segment, so that this one can be emptied. Wake the committer. False:
+  // there is none.
+  bool seal();
+  uint64_t rest() const;  // of the active segment
 
  private:
   struct Free {
@@ -111,9 +122,11 @@ class Stage {
   uint64_t journal_through_ = 0;
   uint64_t rest_;
   uint32_t prepared_ = 0;
-  bool was_prepared_ = false;
-  bool disk_full_ = false;
-  bool drained_ = false;
+  bool young_;  // new, and never more than one segment prepared
+  Shortage shortage_ = Shortage::kNone;
+  bool stuck_ = false;
+  bool seal_ = false;
+  bool urgent_ = false;  // the active buffer holds more than moves
   bool closed_ = false;
   bool refused_ = false;
   bool wake_ = false;  // set by reserve, taken by unlock

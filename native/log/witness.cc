@@ -8,7 +8,7 @@ namespace {
 constexpr uint64_t kMagic = 0x53454E544957524D;  // "MRWITNES"
 constexpr size_t kCrcAt = 60;
 
-Status unlessFull(const Status& status) { return status.code() == Code::kDiskFull ? Status() : status; }
+Status unlessPassing(const Status& status) { return status.isPassing() ? Status() : status; }
 
 }  // namespace
 
@@ -86,7 +86,7 @@ Status Witness::note(const Word& word) {
   if (file_ == nullptr) return Status();
   std::array<std::byte, Word::kBytes> bytes;
   word.encode(id_, bytes.data());
-  return unlessFull(file_->write(0, bytes));
+  return unlessPassing(file_->write(0, bytes));
 }
 
 Status Witness::sync() { return file_ == nullptr ? Status() : file_->sync(); }

@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "log/format.h"
+#include "log/open_files.h"
 #include "os/file.h"
 
 namespace millrace::log {
@@ -49,6 +50,9 @@ class Witness {
   Status note(const Word& word);
   // Janitor.
   Status sync();
+  Status checkFile(os::Directory& directory) const {
+    return file_ == nullptr ? Status() : checkNamed(directory, kWitnessName, *file_);
+  }
 
  private:
   const std::unique_ptr<os::File> file_;

@@ -3,8 +3,11 @@
 // cuts and injected faults.
 //
 // Threads: a Directory and a File may be used by any thread; two threads never write the same range at once
-// (the log's own rule). Every call may block; none is made on a JavaScript thread except read,
-// Mapping::copyOut and the 32-byte write of the delivery journal, all of which end in the page cache.
+// (the log's own rule). Every call may block; none is made on a JavaScript thread except Mapping::copyOut,
+// the open and map of a segment that is not mapped, and the 32-byte write of the delivery journal, all of
+// which end in the page cache.
+//
+// A call that fails for want of space, descriptors or memory says so (Status::isPassing), but for a sync.
 #pragma once
 
 #include <memory>
@@ -38,6 +41,8 @@ class File {
   virtual Result<uint64_t> size() = 0;
   virtual Status truncate(uint64_t bytes) = 0;
   virtual Result<std::unique_ptr<Mapping>> map(uint64_t bytes) = 0;
+  // Tells this file from any other of the directory (its inode).
+  virtual Result<uint64_t> number() = 0;
 };
 
 class Directory {
@@ -57,6 +62,10 @@ class Directory {
   // Not in a child made by fork: it would free its parent's store.
   virtual void unlock() = 0;
   virtual bool exists(const std::string& name) = 0;
+  // Number of the file that has this name now; kIo when there is none.
+  virtual Result<uint64_t> numberOf(const std::string& name) = 0;
+  // kIo when the directory was deleted, or moved away from where it was opened.
+  virtual Status checkInPlace() = 0;
 };
 
 // Opens `path`, creating it and its missing parents with mode 0700 when `create`. Symbolic links to the last

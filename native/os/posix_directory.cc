@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 
 #include "base/check.h"
 #include "os/posix_file.h"
@@ -37,7 +38,7 @@ bool isPlainName(const std::string& name) {
 class PosixDirectory final : public Directory {
  public:
   PosixDirectory(Descriptor descriptor, std::string path)
-      : descriptor_(std::move(descriptor)), path_(std::move(path)) {}
+      : descriptor_(std::move(descriptor)), path_(std::move(path)), place_(absolute(path_)) {}
 
   Result<std::unique_ptr<File>> open(const std::string& name) override {
     MILLRACE_CHECK(isPlainName(name));
@@ -104,11 +105,11 @@ class PosixDirectory final : public Directory {
 
   Status sync() override {
     const int earlier = sync_error_.load(std::memory_order_relaxed);  // as in PosixFile::sync
-    if (earlier != 0) return failedCall("fsync (failed before, never repeated)", path_, earlier);
+    if (earlier != 0) return failedSync("fsync (failed before, never repeated)", path_, earlier);
     if (::fsync(descriptor_.get()) == 0) return Status();
     const int error = errno;
     sync_error_.store(error, std::memory_order_relaxed);
-    return failedCall("fsync", path_, error);
+    return failedSync("fsync", path_, error);
   }
 
   Status lock() override {
@@ -128,7 +129,37 @@ class PosixDirectory final : public Directory {
     return ::fstatat(descriptor_.get(), name.c_str(), &state, AT_SYMLINK_NOFOLLOW) == 0;
   }
 
+  Result<uint64_t> numberOf(const std::string& name) override {
+    MILLRACE_CHECK(isPlainName(name));
+    struct stat state {};
+    if (::fstatat(descriptor_.get(), name.c_str(), &state, AT_SYMLINK_NOFOLLOW) != 0) {
+      return failedCall("stat", pathOf(name), errno);
+    }
+    return static_cast<uint64_t>(state.st_ino);
+  }
+
+  // A path that cannot be looked at for another reason (a right that was taken away) proves nothing.
+  Status checkInPlace() override {
+    struct stat own {};
+    struct stat there {};
+    if (::fstat(descriptor_.get(), &own) != 0) return failedCall("fstat", path_, errno);
+    const bool seen = !place_.empty() && ::lstat(place_.c_str(), &there) == 0;
+    const bool gone = !place_.empty() && !seen && (errno == ENOENT || errno == ENOTDIR);
+    const bool another = seen && (there.st_ino != own.st_ino || there.st_dev != own.st_dev);
+    if (own.st_nlink != 0 && !gone && !another) return Status();
+    return Status(Code::kIo, "the directory " + path_ + " was deleted or moved away while it was open");
+  }
+
  private:
+  // Where it is, whatever working directory or symbolic link led there; empty if that cannot be told.
+  static std::string absolute(const std::string& path) {
+    char* resolved = ::realpath(path.c_str(), nullptr);
+    if (resolved == nullptr) return "";
+    std::string place(resolved);
+    std::free(resolved);
+    return place;
+  }
+
   std::string pathOf(const std::string& name) const { return path_ + "/" + name; }
 
   bool isRegular(const dirent& entry) const {
@@ -140,6 +171,7 @@ class PosixDirectory final : public Directory {
 
   Descriptor descriptor_;
   const std::string path_;
+  const std::string place_;
   std::atomic<int> sync_error_{0};
 };
 
@@ -165,7 +197,7 @@ std::string parentOf(const std::string& path) {
 Status syncPath(const std::string& path) {
   Descriptor directory(openRetrying(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY));
   if (!directory.isOpen()) return failedCall("open", path, errno);
-  if (::fsync(directory.get()) != 0) return failedCall("fsync", path, errno);
+  if (::fsync(directory.get()) != 0) return failedSync("fsync", path, errno);
   return Status();
 }
 

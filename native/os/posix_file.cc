@@ -10,6 +10,10 @@ Status failedCall(const char* call, const std::string& name, int error) {
   return Status::fromErrno(std::string(call) + " " + name, error);
 }
 
+Status failedSync(const char* call, const std::string& name, int error) {
+  return Status::failedSync(std::string(call) + " " + name, error);
+}
+
 Status PosixFile::read(uint64_t offset, MutableBytes out) {
   while (!out.empty()) {
     const ssize_t count = ::pread(descriptor_.get(), out.data(), out.size(), static_cast<off_t>(offset));
@@ -45,17 +49,23 @@ Status PosixFile::sync() {
   // Relaxed: the value alone matters. Two threads that sync at once may both call; the one that fails first
   // makes every later call fail.
   const int earlier = sync_error_.load(std::memory_order_relaxed);
-  if (earlier != 0) return failedCall("fdatasync (failed before, never repeated)", name_, earlier);
+  if (earlier != 0) return failedSync("fdatasync (failed before, never repeated)", name_, earlier);
   if (::fdatasync(descriptor_.get()) == 0) return Status();
   const int error = errno;  // EINTR too: nothing tells what was written
   sync_error_.store(error, std::memory_order_relaxed);
-  return failedCall("fdatasync", name_, error);
+  return failedSync("fdatasync", name_, error);
 }
 
 Result<uint64_t> PosixFile::size() {
   struct stat state {};
   if (::fstat(descriptor_.get(), &state) != 0) return failedCall("fstat", name_, errno);
   return static_cast<uint64_t>(state.st_size);
+}
+
+Result<uint64_t> PosixFile::number() {
+  struct stat state {};
+  if (::fstat(descriptor_.get(), &state) != 0) return failedCall("fstat", name_, errno);
+  return static_cast<uint64_t>(state.st_ino);
 }
 
 Status PosixFile::truncate(uint64_t bytes) {

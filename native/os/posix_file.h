@@ -17,6 +17,7 @@ static_assert(sizeof(off_t) == 8, "offsets of the interface are 64 bits");
 
 // "call name: why", the form of every error of this folder.
 Status failedCall(const char* call, const std::string& name, int error);
+Status failedSync(const char* call, const std::string& name, int error);
 
 // Closes a descriptor once. close() is not retried on EINTR: on Linux the descriptor is gone either way.
 class Descriptor {
@@ -49,6 +50,7 @@ class PosixFile final : public File {
   Result<uint64_t> size() override;
   Status truncate(uint64_t bytes) override;
   Result<std::unique_ptr<Mapping>> map(uint64_t bytes) override;
+  Result<uint64_t> number() override;
 
  private:
   Descriptor descriptor_;

@@ -70,7 +70,7 @@ export function refusal(result: number): Error {
     DISK_FULL: "there is no space for new messages",
     CLOSED: "the broker is closed",
     STORE_FAILED: "the store refuses writes",
-    LIMIT_REACHED: "out of memory",
+    LIMIT_REACHED: "the process has no memory or file descriptors left, or the store has its most segments",
   };
   return errorOf(code, reasons[code] ?? code);
 }

@@ -153,7 +153,7 @@ TEST(RottenHeaderOfAnUnusedSegmentHarmsNobody) {
         CHECK(client.awaitCommitted(client.send(queue, bodies)));
         CHECK(client.awaitCommitted(client.ack(consumer, client.takeAll(consumer, 5))));
       }
-      client.until([&] { return broker.value()->stats().log.segments_free >= 4; });
+      client.until([&] { return broker.value()->stats().log.segments_free >= 3; });
       client.leave();
       CHECK_OK(broker.value()->close());
     }

@@ -167,7 +167,7 @@ TEST(LogFailedSyncAtEveryIndexStopsTheStoreAndLosesNothing) { failEachCall(Call:
 TEST(LogFailedDirectorySyncAtEveryIndexLosesNothing) { failEachCall(Call::kDirectorySync, true); }
 TEST(LogFailedCreateAtEveryIndexLosesNothing) { failEachCall(Call::kCreate, true); }
 TEST(LogFailedRemoveAtEveryIndexLosesNothing) { failEachCall(Call::kRemove, true); }
-TEST(LogFailedMapAtEveryIndexLosesNothing) { failEachCall(Call::kMap, true); }
+TEST(LogFailedOpenAtEveryIndexLosesNothing) { failEachCall(Call::kOpen, true); }
 TEST(LogFailedReadAtEveryIndexLosesNothing) { failEachCall(Call::kRead, true); }
 TEST(LogFailedWriteAtLevelProcessLosesNothing) { failEachCall(Call::kWrite, false); }
 TEST(LogFailedSyncAtLevelProcessLosesNothing) { failEachCall(Call::kSync, false); }

@@ -85,6 +85,19 @@ TEST_BOTH(WrittenBytesAreRead) {
   CHECK_EQ(textAt(*file, 5, 3), "Llo");
 }
 
+TEST_BOTH(FileThatWasDeletedOrReplacedIsNotTheOneOfItsName) {
+  auto directory = open();
+  auto file = created(*directory, "file");
+  const auto named = [&] { return open()->numberOf("file"); };
+  CHECK_EQ(named().value(), file->number().value());
+  CHECK_OK(directory->checkInPlace());
+  CHECK_OK(directory->rename("file", "elsewhere"));
+  CHECK(named().status().code() == Code::kIo);
+  auto other = created(*directory, "file");
+  CHECK_EQ(named().value(), other->number().value());
+  CHECK(named().value() != file->number().value());
+}
+
 TEST_BOTH(ReadPastTheEndIsAnIoError) {
   auto file = created(*open(), "file");
   CHECK_OK(file->write(0, bytesOf("12345678")));

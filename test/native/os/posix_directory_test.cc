@@ -194,6 +194,21 @@ TEST(PosixShortWriteIsContinuedUntilItSucceedsOrFails) {
   CHECK_EQ(file->size().take(), 100'000u);
 }
 
+TEST(PosixDirectoryThatWasDeletedOrMovedAwayIsNotInPlace) {
+  const std::string base = temporaryDirectory();
+  for (const bool deleted : {true, false}) {
+    const std::string path = base + (deleted ? "/one" : "/two");
+    auto directory = openDirectory(path + "/store", true).take();
+    CHECK_OK(directory->checkInPlace());
+    if (deleted) CHECK_EQ(::rmdir((path + "/store").c_str()), 0);
+    if (!deleted) CHECK_EQ(::rename(path.c_str(), (path + "-moved").c_str()), 0);  // or one above it
+    CHECK(directory->checkInPlace().code() == Code::kIo);
+    auto another = openDirectory(path + "/store", true).take();
+    CHECK(directory->checkInPlace().code() == Code::kIo);
+    CHECK_OK(another->checkInPlace());
+  }
+}
+
 TEST(PosixFullDiskIsDiskFullAndEndsWhenSpaceReturns) {
   const std::string base = temporaryDirectory();
   if (::geteuid() != 0 || ::mount("tmpfs", base.c_str(), "tmpfs", 0, "size=256k") != 0) {

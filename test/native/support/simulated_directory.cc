@@ -102,6 +102,18 @@ class SimulatedDirectory final : public os::Directory {
     return state_->image.entries.count(name) != 0;
   }
 
+  Result<uint64_t> numberOf(const std::string& name) override {
+    const Guard guard(state_->mutex);
+    const auto entry = state_->image.entries.find(name);
+    if (entry == state_->image.entries.end()) return Status::fromErrno("stat " + name, ENOENT);
+    return entry->second;
+  }
+
+  Status checkInPlace() override {
+    const Guard guard(state_->mutex);
+    return state_->moved_away ? Status(Code::kIo, "the directory was moved away") : Status();
+  }
+
  private:
   const Shared state_;
   Status sync_failure_;  // under the disk's mutex

@@ -32,7 +32,9 @@ Status SimulatedDisk::State::enter(Call call, const std::string& name) {
     ++active.seen;
     const bool hit = fault.persistent ? active.seen >= fault.nth : active.seen == fault.nth;
     if (hit && result.ok()) {
-      result = Status::fromErrno(std::string("injected into ") + nameOf(call) + " " + name, fault.error);
+      const std::string what = std::string("injected into ") + nameOf(call) + " " + name;
+      const bool sync = call == Call::kSync || call == Call::kDirectorySync;
+      result = sync ? Status::failedSync(what, fault.error) : Status::fromErrno(what, fault.error);
     }
   }
   return result;
@@ -117,9 +119,17 @@ uint64_t SimulatedDisk::calls(Call call) const {
   return state_->calls[static_cast<size_t>(call)];
 }
 
+size_t SimulatedDisk::openFiles() const { return state_->open_files.load(); }
+size_t SimulatedDisk::mappings() const { return state_->mappings.load(); }
+
 void SimulatedDisk::setCapacity(uint64_t bytes) {
   const std::lock_guard guard(state_->mutex);
   state_->image.capacity = bytes;
+}
+
+void SimulatedDisk::moveAway() {
+  const std::lock_guard guard(state_->mutex);
+  state_->moved_away = true;
 }
 
 uint64_t SimulatedDisk::usedBytes() const {

@@ -47,7 +47,7 @@ enum class Call : uint8_t {
 struct Fault {
   Call call = Call::kWrite;
   uint64_t nth = 1;
-  int error = EIO;          // ENOSPC and EDQUOT give kDiskFull, everything else kIo
+  int error = EIO;          // some give kDiskFull or kLimit, but for a sync (Status::fromErrno)
   bool persistent = false;  // that call and every later one
   std::string name = {};    // only calls on files whose name contains this
 };
@@ -85,10 +85,15 @@ class SimulatedDisk {
   void clearFaults();
   // Calls made so far, failed ones included: a test can run once, then fail each of them in turn.
   uint64_t calls(Call call) const;
+  // Open and mapped now, by all who use the disk.
+  size_t openFiles() const;
+  size_t mappings() const;
 
   // Files' sizes, rounded up to 4 KiB each, may not exceed this in sum; a write that does is cut short. Space
   // is free again at remove and truncate. Existing files may already be above it.
   void setCapacity(uint64_t bytes);
+  // Somebody moves the whole directory away: those who have it open keep it.
+  void moveAway();
   uint64_t usedBytes() const;
 
   // What the kernel may do at any time: write some unsynced sectors to the disk, which then cannot fall back

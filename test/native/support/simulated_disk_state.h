@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -42,6 +43,9 @@ struct SimulatedDisk::State {
     uint64_t seen = 0;
   };
   std::vector<ActiveFault> faults;
+  bool moved_away = false;
+  std::atomic<size_t> open_files{0};
+  std::atomic<size_t> mappings{0};
   std::array<uint64_t, static_cast<size_t>(Call::kCount)> calls{};
   std::shared_ptr<const Hook> hook;
 };

@@ -11,8 +11,13 @@ using Guard = std::lock_guard<std::mutex>;
 class Handle {
  public:
   // The mutex is held.
-  Handle(Shared state, uint64_t number) : state_(std::move(state)), number_(number) { state_->hold(number_); }
+  Handle(Shared state, uint64_t number, std::atomic<size_t>& count)
+      : state_(std::move(state)), number_(number), count_(count) {
+    state_->hold(number_);
+    ++count_;
+  }
   ~Handle() {
+    --count_;
     const Guard guard(state_->mutex);
     state_->release(number_);
   }
@@ -25,12 +30,13 @@ class Handle {
  private:
   const Shared state_;
   const uint64_t number_;
+  std::atomic<size_t>& count_;  // of the state
 };
 
 class SimulatedMapping final : public os::Mapping {
  public:
   SimulatedMapping(const Shared& state, uint64_t number, std::string name, uint64_t bytes)
-      : handle_(state, number), name_(std::move(name)), bytes_(bytes) {}
+      : handle_(state, number, state->mappings), name_(std::move(name)), bytes_(bytes) {}
 
   // As with a real mapping: zeros up to the end of the file's last page, an error past it.
   Status copyOut(uint64_t offset, MutableBytes out) const override {
@@ -59,7 +65,7 @@ class SimulatedMapping final : public os::Mapping {
 class SimulatedFileHandle final : public os::File {
  public:
   SimulatedFileHandle(const Shared& state, uint64_t number, std::string name)
-      : handle_(state, number), name_(std::move(name)) {}
+      : handle_(state, number, state->open_files), name_(std::move(name)) {}
 
   Status read(uint64_t offset, MutableBytes out) override {
     const Guard guard(state().mutex);
@@ -105,6 +111,8 @@ class SimulatedFileHandle final : public os::File {
     state().reach(Moment::kAfterSync, name_);
     return Status();
   }
+
+  Result<uint64_t> number() override { return handle_.number(); }
 
   Result<uint64_t> size() override {
     const Guard guard(state().mutex);
