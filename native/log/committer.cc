@@ -122,7 +122,11 @@ void Committer::reportFailure() {
 void Committer::commit(const Stage::Batch& batch) {
   uint64_t offset = 0;
   Status written = batch.opens_segment ? openSegment() : Status();
-  if (written.ok() && batch.body_bytes == 0) return;  // sealed (Stage::seal), and nothing to write yet
+  if (written.ok() && batch.body_bytes == 0) {  // sealed (Stage::seal), and nothing to write yet
+    tools_.pool.setDelivered(next_);
+    tools_.wakeJanitor();
+    return;
+  }
   if (written.ok()) written = writeBlock(batch, offset);
   if (!written.ok()) {
     tools_.failure.set(written);
@@ -144,7 +148,7 @@ void Committer::commit(const Stage::Batch& batch) {
   const uint64_t now = monotonicNs();
   const bool files = now >= look_at_files_ns_;
   if (files) look_at_files_ns_ = now + kFilesLookNs;
-  if (due || files) tools_.wakeJanitor();
+  if (due || files || offset == kPageBytes) tools_.wakeJanitor();
   if (tools_.stage.takeRefused()) tools_.listener.onRoom();  // the delivery journal has room again
 }
 
@@ -159,8 +163,6 @@ Status Committer::openSegment() {
   next_.segment_sequence = segment_->sequence;
   next_.segment_index = segment_->index;
   next_.offset = kPageBytes;
-  tools_.pool.setDelivered(next_);
-  tools_.wakeJanitor();
   return Status();
 }
 
