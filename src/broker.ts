@@ -41,6 +41,8 @@ export interface BrokerStats {
   /** Found by recovery when the broker was opened: commits replayed, and bytes cut from an unfinished end. */
   readonly recoveredBlocks: number;
   readonly tornBytes: number;
+  /** Where they were: `file:offset` in the directory, in bytes. Empty when nothing was cut. */
+  readonly tornAt: string;
   readonly diskFull: boolean;
   readonly failed: boolean;
 }

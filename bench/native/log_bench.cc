@@ -41,12 +41,14 @@ struct Counting final : Listener, RecoverySink {
   }
   bool isLive(uint32_t, Seq, Ref) override { return false; }
   Status writeSnapshot(SnapshotWriter&) override { return Status(); }
-  Status onSnapshot(Bytes, bool) override { return Status(); }
+  Status onSnapshot(Bytes, bool, const SnapshotSource&) override { return Status(); }
   Status onRecord(const RecordReader&, Ref) override {
     ++recovered;
     return Status();
   }
-  void onJournal(const DeliverRecord&) override {}
+  std::vector<bool> onJournal(const std::vector<DeliverRecord>& entries) override {
+    return std::vector<bool>(entries.size());
+  }
   Log* log = nullptr;
   std::atomic<uint64_t> through{0};
   std::atomic<uint32_t> rooms{0};

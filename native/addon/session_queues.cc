@@ -141,6 +141,9 @@ napi_value SessionMethods::stats(napi_env env, napi_callback_info info) {
   };
   for (const auto& [name, value] : values) setNumber(env, result, name, static_cast<double>(value));
   setNumber(env, result, "syncMsTotal", static_cast<double>(all.log.sync_ns_total) / 1e6);
+  napi_value torn_at = nullptr;
+  napi_create_string_utf8(env, recovery.torn_at.data(), recovery.torn_at.size(), &torn_at);
+  napi_set_named_property(env, result, "tornAt", torn_at);
   setBoolean(env, result, "diskFull", all.log.disk_full);
   setBoolean(env, result, "failed", all.log.failed);
   return result;

@@ -174,9 +174,10 @@ class Broker final : private log::Listener, private log::RecoverySink {
   Status writeSnapshot(log::SnapshotWriter& writer) override;
 
   // log::RecoverySink
-  Status onSnapshot(Bytes piece, bool last) override;
+  Status onSnapshot(Bytes piece, bool last, const log::SnapshotSource& source) override;
   Status onRecord(const log::RecordReader& record, log::Ref ref) override;
-  void onJournal(const log::DeliverRecord& delivered) override;
+  std::vector<bool> onJournal(const std::vector<log::DeliverRecord>& entries) override;
+  Status loadSnapshot(ByteReader& in, uint64_t segment_bytes);
   Status finishRecovery();
 
   ledger::Now now() const;

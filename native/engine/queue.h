@@ -12,6 +12,7 @@
 #include "engine/settings.h"
 #include "engine/store.h"
 #include "engine/timer.h"
+#include "ledger/delivered_runs.h"
 #include "ledger/ledger.h"
 
 namespace millrace::engine {
@@ -74,6 +75,7 @@ struct Queue {
   std::unordered_set<ledger::Seq> unburied;      // of all that are doomed, wherever they are being tried
   uint64_t doomed_retry_ms = kDoomedRetryMsMin;  // doubles while they find none
   uint64_t burial_unit = 0;                      // the last one that moved a dead letter
+  ledger::DeliveredRuns replayed;                // during recovery only: not yet applied
   uint64_t scheduled_ms = kNever;                // earliest deadline the timer knows
   bool paused = false;
   bool closed = false;  // the broker closes: nothing comes in or goes out any more

@@ -214,7 +214,8 @@ Status Broker::readChecked(Queue& queue, const ledger::Delivery& delivery, Mutab
   }
   if (status.isPassing()) return status;
   return Status(Code::kCorrupt, "message " + std::to_string(delivery.seq) + " of queue \"" + nameOf(queue) +
-                                    "\" at " + queue.store.placeOf(delivery.ref) + ": " + status.detail());
+                                    "\" at " + queue.store.placeOf(delivery.ref) + ": " + status.detail() +
+                                    log::kDamageAdvice);
 }
 
 // Copies pinned records to the inbox. A damaged one ends it, or is left out: the last error tells.

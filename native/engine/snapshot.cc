@@ -9,8 +9,12 @@
 // It is written while the broker works: a queue's `last seq` is read first, so what is sent later is left to
 // the replay; everything else a replay can repeat without harm (log.h, L6).
 #include <algorithm>
+#include <functional>
+#include <unordered_map>
 
 #include "engine/broker.h"
+#include "log/block.h"
+#include "log/format.h"
 
 namespace millrace::engine {
 namespace {
@@ -26,7 +30,7 @@ uint64_t zigzag(uint64_t from, uint64_t to) {
 }
 uint64_t unzigzag(uint64_t from, uint64_t coded) { return from + ((coded >> 1) ^ (~(coded & 1) + 1)); }
 
-Status corrupt(const char* what) { return Status(Code::kCorrupt, std::string("checkpoint: ") + what); }
+Status corrupt(const char* what) { return Status(Code::kCorrupt, what); }
 
 struct Previous {
   ledger::Seq seq = 0;
@@ -46,21 +50,53 @@ void encodeMessage(ByteWriter& out, const ledger::Saved& saved, Previous& previo
   previous = {saved.seq, saved.ref};
 }
 
-// A range may be as long as a file says; the time is that of what is there.
+// A range may be as long as a file says; each message that is there is visited once, since it goes.
 void forgetReplayed(Queue& queue, ledger::Seq first, uint32_t count) {
-  if (count <= kEntriesAtOnce) {
-    for (uint32_t i = 0; i < count; ++i) (void)queue.ledger.forget(first + i);
-    return;
-  }
-  std::vector<ledger::Saved> saved;
-  for (ledger::Seq from = first; from != 0 && from < first + count;) {
-    saved.clear();
-    from = queue.ledger.save(from, kEntriesAtOnce, saved);
-    for (const ledger::Saved& one : saved) {
-      if (one.seq < first + count) (void)queue.ledger.forget(one.seq);
-    }
+  const ledger::Seq end = first + count;
+  for (ledger::Seq seq = queue.ledger.nextLive(first); seq != 0 && seq < end;
+       seq = queue.ledger.nextLive(seq + 1)) {
+    (void)queue.ledger.forget(seq);
   }
 }
+
+// Raises the counts that the collected deliveries raise; gives the tags of those that did.
+void applyDelivered(
+    Queue& queue, const std::function<void(uint32_t tag)>& raised = [](uint32_t) {}) {
+  queue.replayed.sweep([&](ledger::Seq from) { return queue.ledger.nextLive(from); },
+                       [&](ledger::Seq seq, const ledger::DeliveredRun& run) {
+                         if (queue.ledger.replayDelivered(seq, 1, run.deliveries)) raised(run.tag);
+                       });
+}
+
+void collectDelivered(Queue& queue, const log::DeliverRecord& delivered, uint32_t tag) {
+  if (delivered.count == 0 || delivered.first > kSeqMax) return;
+  queue.replayed.add({delivered.first, delivered.first + delivered.count - 1, delivered.delivery_count, tag});
+}
+
+// Where the messages of a snapshot say that they lie. Two cannot share a place, so what a segment holds
+// bounds how many there may be, whatever a file says, before memory is spent on them.
+class Places {
+ public:
+  explicit Places(uint64_t segment_bytes) : segment_bytes_(segment_bytes) {}
+  bool take(Ref ref, uint64_t bytes) {
+    const uint64_t index = log::segmentIndexOf(ref);
+    const uint64_t offset = log::offsetOf(ref);
+    if (index >= log::kSegmentsMax || bytes < log::MessageLayout::kContent ||
+        bytes > log::unitBytesMax(segment_bytes_) || offset < log::kPageBytes + log::BlockHeader::kBytes ||
+        offset > segment_bytes_ - bytes) {
+      return false;
+    }
+    if (taken_ == nullptr || index != index_) taken_ = &taken_by_index_[index_ = index];
+    *taken_ += bytes;
+    return *taken_ <= segment_bytes_;
+  }
+
+ private:
+  const uint64_t segment_bytes_;
+  std::unordered_map<uint64_t, uint64_t> taken_by_index_;
+  uint64_t index_ = 0;
+  uint64_t* taken_ = nullptr;
+};
 
 // False at the end of the queue's messages.
 bool decodeMessage(ByteReader& in, ledger::Saved& saved, Previous& previous) {
@@ -125,16 +161,23 @@ Status Broker::writeSnapshot(log::SnapshotWriter& writer) {
   return writer.append(out.view());
 }
 
-Status Broker::onSnapshot(Bytes piece, bool last) {
+Status Broker::onSnapshot(Bytes piece, bool last, const log::SnapshotSource& source) {
   snapshot_.insert(snapshot_.end(), piece.begin(), piece.end());
   if (!last) return Status();
   const std::vector<std::byte> whole = std::move(snapshot_);
   snapshot_ = {};
   ByteReader in(whole);
+  const Status loaded = loadSnapshot(in, source.segment_bytes);
+  if (loaded.code() != Code::kCorrupt) return loaded;
+  return log::corruptAt(source.file, log::kSnapshotAt + whole.size() - in.remaining(), loaded.detail());
+}
+
+Status Broker::loadSnapshot(ByteReader& in, uint64_t segment_bytes) {
   if (in.varint() != kSnapshotVersion)
     return Status(Code::kIncompatible, "checkpoint: unknown snapshot version");
   const uint64_t next_queue = in.varint();
   if (next_queue > kQueuesMax) return corrupt("queue id out of range");
+  Places places(segment_bytes);
   for (;;) {
     const uint64_t id = in.varint();
     if (id == 0) break;
@@ -153,6 +196,7 @@ Status Broker::onSnapshot(Bytes piece, bool last) {
       // Rising, too: a distance that wraps around would give a lower one.
       if (!in.ok() || saved.seq > queue.last_seq || saved.seq <= before)
         return corrupt("message out of range");
+      if (!places.take(saved.ref, saved.bytes)) return corrupt("no message can be where this one should be");
       before = saved.seq;
       queue.ledger.restore(saved);
     }
@@ -209,7 +253,8 @@ Status Broker::onRecord(const log::RecordReader& record, log::Ref ref) {
     }
     case log::Kind::kDeliver: {
       const log::DeliverRecord delivered = record.deliver();
-      queue->ledger.replayDelivered(delivered.first, delivered.count, delivered.delivery_count);
+      collectDelivered(*queue, delivered, 0);
+      if (queue->replayed.isLong()) applyDelivered(*queue);
       break;
     }
     case log::Kind::kReturn: {
@@ -224,15 +269,28 @@ Status Broker::onRecord(const log::RecordReader& record, log::Ref ref) {
   return Status();
 }
 
-void Broker::onJournal(const log::DeliverRecord& delivered) {
-  Queue* queue = queueAt(delivered.queue);
-  if (queue == nullptr) return;
-  queue->ledger.replayDelivered(delivered.first, delivered.count, delivered.delivery_count);
-  // A power cut may keep the journal's entry and lose the message (level `process`). Its seq is not used
-  // again, or a new message would inherit the count.
-  const uint64_t last = delivered.first + delivered.count - 1;
-  const bool plausible = last <= kSeqMax && last - queue->last_seq <= queue->settings.capacity;
-  if (last > queue->last_seq && plausible) queue->last_seq = queue->committed_seq = last;
+// Entry i has the tag i + 1: what records say counts before what entries repeat.
+std::vector<bool> Broker::onJournal(const std::vector<log::DeliverRecord>& entries) {
+  std::vector<bool> needed(entries.size());
+  for (uint32_t i = 0; i < entries.size(); ++i) {
+    const log::DeliverRecord& delivered = entries[i];
+    Queue* queue = queueAt(delivered.queue);
+    if (queue == nullptr) continue;
+    collectDelivered(*queue, delivered, i + 1);
+    // A power cut may keep the journal's entry and lose the message (level `process`). Its seq is not used
+    // again, or a new message would inherit the count.
+    const uint64_t last = delivered.first + delivered.count - 1;
+    const bool plausible = last <= kSeqMax && last - queue->last_seq <= queue->settings.capacity;
+    if (last <= queue->last_seq || !plausible) continue;
+    queue->last_seq = queue->committed_seq = last;
+    needed[i] = true;
+  }
+  for (const auto& queue : owned_queues_) {
+    applyDelivered(*queue, [&](uint32_t tag) {
+      if (tag != 0) needed[tag - 1] = true;
+    });
+  }
+  return needed;
 }
 
 // Before the log's threads start: pins what is live.

@@ -218,7 +218,10 @@ class Ledger {
   // Recovery. restore() in rising seq order; the rest in log order, each harmless if repeated or if the
   // message is gone.
   void restore(const Saved& saved);
-  void replayDelivered(Seq first, uint32_t count, uint32_t delivery_count);
+  // False if nothing was to be raised.
+  bool replayDelivered(Seq first, uint32_t count, uint32_t delivery_count);
+  // The first message at or after `from`, in whatever state; 0: none.
+  Seq nextLive(Seq from) const;
   void replayReturned(const Returned& returned);
   // After replay: the longest time that a process ran after it had begun a suspect, as far as is known.
   uint32_t longestRunMs() const;

@@ -85,9 +85,10 @@ void Ledger::restore(const Saved& saved) {
   state.enterWaiting(at, dueWritten(saved.due_ms));
 }
 
-void Ledger::replayDelivered(Seq first, uint32_t count, uint32_t delivery_count) {
+bool Ledger::replayDelivered(Seq first, uint32_t count, uint32_t delivery_count) {
   State& state = *state_;
-  if (count == 0 || first > kSeqMax) return;
+  if (count == 0 || first > kSeqMax) return false;
+  bool raised = false;
   const Seq last = addSaturating(first, count - 1);
   // Visits what is here, not the range: its length is input.
   for (Chunk* chunk = state.table.atOrAfter(first / Chunk::kEntries);
@@ -104,8 +105,22 @@ void Ledger::replayDelivered(Seq first, uint32_t count, uint32_t delivery_count)
       if (suspicion == Suspicion::kSuspect) state.remember(at).suspicion = Suspicion::kHeld;
       if (suspicion == Suspicion::kDoomed) state.remember(at).suspicion = Suspicion::kNone;
       state.enterReady(at);
+      raised = true;
     }
   }
+  return raised;
+}
+
+Seq Ledger::nextLive(Seq from) const {
+  if (from > kSeqMax) return 0;
+  const uint64_t number = from / Chunk::kEntries;
+  for (Chunk* chunk = state_->table.atOrAfter(number); chunk;
+       chunk = state_->table.atOrAfter(chunk->number + 1)) {
+    const uint64_t before = chunk->number == number ? (uint64_t{1} << from % Chunk::kEntries) - 1 : 0;
+    const uint64_t bits = chunk->live & ~before;
+    if (bits != 0) return chunk->seqOf(static_cast<uint32_t>(std::countr_zero(bits)));
+  }
+  return 0;
 }
 
 void Ledger::replayReturned(const Returned& returned) {

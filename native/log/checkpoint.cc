@@ -191,9 +191,11 @@ Result<FoundCheckpoint> findCheckpoint(os::Directory& directory, const StoreId& 
   return std::move(*best);
 }
 
-Status replaySnapshot(const FoundCheckpoint& checkpoint, RecoverySink& sink) {
+Status replaySnapshot(const FoundCheckpoint& checkpoint, uint64_t segment_bytes, RecoverySink& sink) {
+  static_assert(kSnapshotAt == kPageBytes);
+  const SnapshotSource source{kCheckpointNames[checkpoint.slot], segment_bytes};
   return readPieces(*checkpoint.file, kPageBytes, checkpoint.header.snapshot_bytes,
-                    [&](Bytes piece, uint64_t, bool last) { return sink.onSnapshot(piece, last); });
+                    [&](Bytes piece, uint64_t, bool last) { return sink.onSnapshot(piece, last, source); });
 }
 
 Status hardenCheckpoint(const FoundCheckpoint& checkpoint) {

@@ -46,7 +46,7 @@ struct FoundCheckpoint {
 // The valid checkpoint with the highest serial. kCorrupt when there is none.
 Result<FoundCheckpoint> findCheckpoint(os::Directory& directory, const StoreId& id, uint64_t segment_bytes);
 // Hands the snapshot to the sink; nothing if it is empty.
-Status replaySnapshot(const FoundCheckpoint& checkpoint, RecoverySink& sink);
+Status replaySnapshot(const FoundCheckpoint& checkpoint, uint64_t segment_bytes, RecoverySink& sink);
 // Writes the whole file again, byte for byte, and syncs it. FORMAT.md: "Hardening".
 Status hardenCheckpoint(const FoundCheckpoint& checkpoint);
 

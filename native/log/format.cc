@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "log/log.h"
+
 namespace millrace::log {
 
 std::string segmentName(uint32_t index) {
@@ -25,7 +27,7 @@ std::optional<uint32_t> parseSegmentName(const std::string& name) {
 std::string placeOf(const std::string& name, uint64_t offset) { return name + ":" + std::to_string(offset); }
 
 Status corruptAt(const std::string& name, uint64_t offset, const std::string& what) {
-  return Status(Code::kCorrupt, placeOf(name, offset) + ": " + what);
+  return Status(Code::kCorrupt, placeOf(name, offset) + ": " + what + kDamageAdvice);
 }
 
 }  // namespace millrace::log

@@ -52,7 +52,7 @@ std::string segmentName(uint32_t index);
 // Empty unless `name` is exactly what segmentName() gives for some index.
 std::optional<uint32_t> parseSegmentName(const std::string& name);
 
-// "file:offset", and the error that names it.
+// "file:offset" in bytes, and the error that names it and says what to do.
 std::string placeOf(const std::string& name, uint64_t offset);
 Status corruptAt(const std::string& name, uint64_t offset, const std::string& what);
 

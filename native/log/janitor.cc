@@ -320,6 +320,7 @@ void Janitor::eraseStaleJournal() {
     if (!erased.ok()) return fail(erased);
   }
   tools_.journal.forgetStale();
+  tellRoom();  // they may have filled it
 }
 
 }  // namespace millrace::log

@@ -1,6 +1,5 @@
 #include "log/journal.h"
 
-#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -54,51 +53,71 @@ Result<std::unique_ptr<Journal>> Journal::open(os::Directory& directory, const S
     const std::vector<std::byte> zeros(static_cast<size_t>(kFileBytes - size.value()));
     MILLRACE_RETURN_IF_ERROR(file.value()->write(size.value(), zeros));
   }
-  std::vector<std::byte> entries(kFileBytes);
-  MILLRACE_RETURN_IF_ERROR(file.value()->read(0, entries));
-  bool had_entries = false;
+  std::vector<std::byte> bytes(kFileBytes);
+  MILLRACE_RETURN_IF_ERROR(file.value()->read(0, bytes));
+  std::vector<DeliverRecord> entries;
+  std::vector<uint64_t> slots;
   for (uint64_t slot = 0; slot < kEntries; ++slot) {
-    const auto delivered = decodeEntry(id, Bytes(entries).subspan(slot * kEntryBytes, kEntryBytes));
+    const auto delivered = decodeEntry(id, Bytes(bytes).subspan(slot * kEntryBytes, kEntryBytes));
     if (!delivered) continue;
-    sink.onJournal(*delivered);
-    had_entries = true;
+    entries.push_back(*delivered);
+    slots.push_back(slot);
   }
-  return std::make_unique<Journal>(file.take(), id, had_entries);
+  const std::vector<bool> needed = sink.onJournal(entries);
+  auto journal = std::make_unique<Journal>(file.take(), id);
+  journal->has_stale_ = !entries.empty();
+  for (size_t i = 0; i < slots.size(); ++i) journal->kept_[slots[i]] = needed[i];
+  return journal;
 }
 
-Journal::Journal(std::unique_ptr<os::File> file, const StoreId& id, bool had_entries)
+Journal::Journal(std::unique_ptr<os::File> file, const StoreId& id)
     : file_(std::move(file)),
       id_(id),
-      has_stale_(had_entries),
+      kept_(kEntries),
+      holder_(kEntries),
       done_(std::make_unique<std::atomic<uint64_t>[]>(kEntries)) {}
 
-bool Journal::hasRoom() const {
-  if (claimed_ < kEntries) return true;
-  const uint64_t earlier = claimed_ - kEntries;  // the entry that has the slot
+bool Journal::hasRoom() {
+  for (uint64_t passed = 0; kept_[slot_]; slot_ = (slot_ + 1) % kEntries) {
+    if (++passed == kEntries) return false;
+  }
+  const uint64_t earlier = holder_[slot_];
   // J1 both acquire: pair with covered() and with the end of write().
-  return covered_.load(std::memory_order_acquire) > earlier &&
-         done_[claimed_ % kEntries].load(std::memory_order_acquire) == earlier + 1;
+  return earlier == 0 || (covered_.load(std::memory_order_acquire) >= earlier &&
+                          done_[slot_].load(std::memory_order_acquire) == earlier);
 }
 
-uint64_t Journal::claim() { return claimed_++; }
+Journal::Claimed Journal::claim() {
+  const Claimed claimed{claimed_++, slot_};
+  holder_[slot_] = claimed_;
+  slot_ = (slot_ + 1) % kEntries;
+  return claimed;
+}
 
-Status Journal::write(uint64_t entry, const DeliverRecord& delivered) {
-  const uint64_t slot = entry % kEntries;
+Status Journal::write(const Claimed& claimed, const DeliverRecord& delivered) {
   std::array<std::byte, kEntryBytes> bytes;
   encodeEntry(id_, delivered, bytes.data());
-  const Status written = file_->write(slot * kEntryBytes, bytes);
-  done_[slot].store(entry + 1, std::memory_order_release);  // J1
+  const Status written = file_->write(claimed.slot * kEntryBytes, bytes);
+  done_[claimed.slot].store(claimed.entry + 1, std::memory_order_release);  // J1
   return written;
 }
 
 Status Journal::eraseStale(uint64_t page) {
   constexpr uint64_t kPerPage = kPageBytes / kEntryBytes;
-  // Below claimed_ the slots are this session's own.
-  const uint64_t first = std::max(page * kPerPage, claimed_);
-  if (first >= (page + 1) * kPerPage) return Status();
   const std::array<std::byte, kPageBytes> zeros{};
-  const uint64_t bytes = ((page + 1) * kPerPage - first) * kEntryBytes;
-  return file_->write(first * kEntryBytes, Bytes(zeros).first(static_cast<size_t>(bytes)));
+  const uint64_t end = (page + 1) * kPerPage;
+  for (uint64_t slot = page * kPerPage; slot < end;) {
+    if (holder_[slot] != 0) {  // this session's own
+      ++slot;
+      continue;
+    }
+    const uint64_t first = slot;
+    for (; slot < end && holder_[slot] == 0; ++slot) kept_[slot] = false;
+    const uint64_t bytes = (slot - first) * kEntryBytes;
+    MILLRACE_RETURN_IF_ERROR(
+        file_->write(first * kEntryBytes, Bytes(zeros).first(static_cast<size_t>(bytes))));
+  }
+  return Status();
 }
 
 }  // namespace millrace::log

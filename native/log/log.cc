@@ -58,20 +58,20 @@ class StoreLog final : public Log {
     const bool room = journal_->hasRoom();
     std::byte* at = nullptr;
     uint64_t unit = 0;
-    uint64_t entry = 0;
+    Journal::Claimed claimed;
     bool staged = false;
     if (!room) {
       stage_.refuse();
     } else if (stage_.reserve(DeliverRecord::kRecordBytes, Claim::kLazy, at, unit) == StageOutcome::kStaged) {
       delivered.encode(at);
-      entry = journal_->claim();
+      claimed = journal_->claim();
       stage_.setJournalThrough(journal_->claimed());
       staged = true;
     }
     unlockStage();
     if (!staged) return false;
     // A kill before this write: the message was not handed out. After it: the count is there.
-    const Status written = journal_->write(entry, delivered);
+    const Status written = journal_->write(claimed, delivered);
     if (written.ok()) return true;
     if (written.isPassing()) {
       stage_.lock();
@@ -88,7 +88,7 @@ class StoreLog final : public Log {
     const uint64_t offset = offsetOf(ref);
     if (segment == nullptr || offset < kPageBytes || offset > identity_.segment_bytes ||
         out.size() > identity_.segment_bytes - offset) {
-      return Status(Code::kCorrupt, "no record can be at ref " + std::to_string(ref));
+      return Status(Code::kCorrupt, "no record can be there");
     }
     return pool_->read(*segment, offset, out);
   }

@@ -28,6 +28,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/status.h"
@@ -48,15 +49,28 @@ std::string placeOf(Ref ref);
 // A commit block's body may be at most segment_bytes / 8; so may one unit.
 constexpr uint64_t unitBytesMax(uint64_t segment_bytes) { return segment_bytes / 8 - 4096; }
 
+// Where a snapshot comes from.
+struct SnapshotSource {
+  std::string file;  // it begins at kSnapshotAt of this file
+  uint64_t segment_bytes = 0;
+};
+constexpr uint64_t kSnapshotAt = 4096;
+
+// What to do about damage, for the end of every kCorrupt that a user sees.
+constexpr const char* kDamageAdvice =
+    "; keep a copy of the whole directory before anything else: there is no repair yet";
+
 // Receives what recovery finds, in order: the snapshot of the checkpoint (if any) in pieces of any size as
-// they were written, then every record after it.
+// they were written, then every record after it. An error ends it; to kCorrupt of a record the log adds the
+// place.
 class RecoverySink {
  public:
   virtual ~RecoverySink() = default;
-  virtual Status onSnapshot(Bytes piece, bool last) = 0;
+  virtual Status onSnapshot(Bytes piece, bool last, const SnapshotSource& source) = 0;
   virtual Status onRecord(const RecordReader& record, Ref ref) = 0;
-  // Entries of the delivery journal, in any order, after all records: a hint that only raises counts.
-  virtual void onJournal(const DeliverRecord& delivered) = 0;
+  // The entries of the delivery journal, in any order, after all records: a hint that only raises counts.
+  // Gives for each whether it told what nothing else did: such an entry is kept until a checkpoint has it.
+  virtual std::vector<bool> onJournal(const std::vector<DeliverRecord>& entries) = 0;
 };
 
 struct RecoveryReport {

@@ -32,7 +32,7 @@ class Recovery {
     word_ = word.value();
     MILLRACE_RETURN_IF_ERROR(openSegments());
     MILLRACE_RETURN_IF_ERROR(checkTable(checkpoint.value()));
-    MILLRACE_RETURN_IF_ERROR(replaySnapshot(checkpoint.value(), sink_));
+    MILLRACE_RETURN_IF_ERROR(replaySnapshot(checkpoint.value(), segment_bytes_, sink_));
     MILLRACE_RETURN_IF_ERROR(followChain());
     MILLRACE_RETURN_IF_ERROR(checkLengths());
     MILLRACE_RETURN_IF_ERROR(checkOpened());
@@ -172,7 +172,11 @@ class Recovery {
     RecordReader records(block.body);
     const uint64_t base = block.offset + BlockHeader::kBytes;
     while (records.next()) {
-      MILLRACE_RETURN_IF_ERROR(sink_.onRecord(records, makeRef(segment.index, base + records.offset())));
+      const Status taken = sink_.onRecord(records, makeRef(segment.index, base + records.offset()));
+      if (taken.code() == Code::kCorrupt) {
+        return corruptAt(segmentName(segment.index), base + records.offset(), taken.detail());
+      }
+      MILLRACE_RETURN_IF_ERROR(taken);
     }
     if (!records.corrupt()) return Status();
     return corruptAt(segmentName(segment.index), base + records.offset(), "a record is malformed");
@@ -222,13 +226,14 @@ class Recovery {
 
   // What the witness knows of and the chain does not have. Synced, it is damage; only written, a power cut
   // may have taken it, and it is reported (not again if the log has gone on since).
-  Status checkWord(const std::string& place) {
+  Status checkWord() {
     const Position& cut = out_.tail;
     if (!word_ || word_->written_through < cut.commit_sequence) return Status();
     if (word_->synced_through >= cut.commit_sequence) {
-      return Status(Code::kCorrupt,
-                    place + ": the blocks from here on are missing, and the file `witness` knows " +
-                        "that commits through " + std::to_string(word_->synced_through) + " were synced");
+      return corruptAt(
+          segmentName(cut.segment_index), cut.offset,
+          "the blocks from here on are missing, and the file `witness` knows that commits through " +
+              std::to_string(word_->synced_through) + " were synced");
     }
     if (word_->epoch < cut.epoch || word_->segment_sequence < cut.segment_sequence) return Status();
     const uint64_t segments = word_->segment_sequence - cut.segment_sequence;
@@ -247,7 +252,7 @@ class Recovery {
   // again).
   Status lookBehindCut() {
     const Position& cut = out_.tail;
-    const std::string place = placeOf(segmentName(cut.segment_index), cut.offset);
+    const std::string name = segmentName(cut.segment_index);
     uint64_t gap = cut.segment_sequence + 1;
     while (find(gap) != nullptr) ++gap;
     std::string witness;
@@ -275,12 +280,13 @@ class Recovery {
       MILLRACE_RETURN_IF_ERROR(scanHeaders(*segment.file, end, at_cut ? cut.offset : kPageBytes, id(), each));
     }
     if (!witness.empty()) {
-      return Status(Code::kCorrupt, place + ": a synced block is damaged or missing (block at " + witness +
-                                        " proves that it was there)");
+      return corruptAt(
+          name, cut.offset,
+          "a synced block is damaged or missing (block at " + witness + " proves that it was there)");
     }
-    MILLRACE_RETURN_IF_ERROR(checkWord(place));
+    MILLRACE_RETURN_IF_ERROR(checkWord());
     MILLRACE_RETURN_IF_ERROR(noteDamagedHeader());
-    if (report_.torn_bytes > 0) report_.torn_at = place;
+    if (report_.torn_bytes > 0) report_.torn_at = placeOf(name, cut.offset);
     return Status();
   }
 

@@ -28,6 +28,8 @@ Result<uint32_t> SegmentPool::adopt(Recovered& recovered) {
   durable_ = recovered.checkpoint.position;
   last_sequence_ = recovered.tail.segment_sequence;
   std::vector<Segment*> ahead;
+  std::set<uint64_t> named;
+  for (const SegmentEntry& entry : recovered.checkpoint_table) named.insert(entry.sequence);
   for (FoundSegment& found : recovered.segments) {
     if (found.bytes != segment_bytes_ || !found.prepared) {
       // Half made when the power went, or rubbish; recovery has checked that it cannot matter. Made anew when
@@ -38,9 +40,7 @@ Result<uint32_t> SegmentPool::adopt(Recovered& recovered) {
     }
     Segment* segment = add(found.index, files_.lend(segmentName(found.index)));
     segment->sequence = found.sequence;
-    const auto same = [&](const SegmentEntry& entry) { return entry.sequence == segment->sequence; };
-    const auto& table = recovered.checkpoint_table;
-    segment->in_checkpoint = std::find_if(table.begin(), table.end(), same) != table.end();
+    segment->in_checkpoint = named.count(segment->sequence) != 0;
     if (found.sequence == recovered.tail.segment_sequence) {
       segment->state = SegmentState::kActive;
       active_ = segment;

@@ -84,7 +84,13 @@ Code openWith(const std::vector<std::byte>& snapshot) {
   makeStore(disk);
   forgeCheckpoint(disk, snapshot);
   auto broker = open(disk);
-  return broker.ok() ? Code::kOk : broker.status().code();
+  if (broker.ok()) return Code::kOk;
+  const std::string detail = broker.status().detail();
+  if (broker.status().code() == Code::kCorrupt) {
+    CHECK(detail.find("checkpoint-") == 0 || detail.find("segment-") == 0);
+    CHECK(detail.find("keep a copy") != std::string::npos);
+  }
+  return broker.status().code();
 }
 
 // The first place for a record in segment 0.
@@ -107,6 +113,27 @@ TEST(HostileSnapshotWithAnImpossibleMessageIsCorrupt) {
       {uint64_t{40'000} << 32 | kFirstRef, 48}  // in a segment that is not there
   };
   for (const Entry& entry : impossible) CHECK(openWith(snapshotOf(settings, entry)) == Code::kCorrupt);
+}
+
+// Sparse and all at one place: what a segment can hold bounds them before memory is spent.
+TEST(HostileSnapshotWhoseMessagesShareAPlaceIsCorrupt) {
+  ByteWriter encoded;
+  engine::defaultSettings("q", false).encode(encoded);
+  ByteWriter out;
+  out.varint(1);
+  out.varint(2);
+  out.varint(2);
+  out.sizedText(textOf(encoded.view()));
+  out.varint(64 * 7000);
+  for (uint64_t i = 0; i < 7000; ++i) {
+    out.varint(64);
+    out.varint(i == 0 ? 2 * kFirstRef : 0);
+    out.varint(40);
+    out.varint(0);
+  }
+  out.varint(0);
+  out.varint(0);
+  CHECK(openWith(out.buffer()) == Code::kCorrupt);
 }
 
 TEST(HostileSnapshotWithAnImpossibleDeadLetterQueueIsRefused) {

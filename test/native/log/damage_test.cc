@@ -40,6 +40,15 @@ void truncate(SimulatedDisk& disk, const std::string& name, uint64_t bytes) {
   CHECK_OK(disk.directory()->open(name).take()->truncate(bytes));
 }
 
+// "file:offset: what; what to do".
+void checkWords(const std::string& detail) {
+  const size_t colon = detail.find(':');
+  CHECK(colon != std::string::npos && colon > 0 && colon <= std::string("segment-00000").size());
+  const size_t digits = detail.find_first_not_of("0123456789", colon + 1);
+  CHECK(digits > colon + 1 && detail.compare(digits, 2, ": ") == 0);
+  CHECK(detail.find("keep a copy of the whole directory") != std::string::npos);
+}
+
 // A store with `commits` blocks of one page after its last checkpoint (at creation), ended by a kill. Some
 // messages are settled.
 struct SmallLog {
@@ -66,6 +75,7 @@ struct SmallLog {
     *store.history = *history;
     const Status opened = store.open();
     report = store.report();
+    if (opened.code() == Code::kCorrupt) checkWords(opened.detail());
     if (!opened.ok()) return opened;
     const uint64_t got = expectPrefix(store, 0);
     if (operations != nullptr) *operations = got;

@@ -344,7 +344,7 @@ Status ModelStore::writeSnapshot(log::SnapshotWriter& writer) {
   return writer.append(out.view().subspan(half));
 }
 
-Status ModelStore::onSnapshot(Bytes piece, bool last) {
+Status ModelStore::onSnapshot(Bytes piece, bool last, const log::SnapshotSource&) {
   snapshot_.insert(snapshot_.end(), piece.begin(), piece.end());
   return last ? loadSnapshot() : Status();
 }
@@ -364,6 +364,17 @@ Status ModelStore::loadSnapshot() {
     state_.settings.emplace_back(in.sizedText());
   }
   return in.ok() && in.remaining() == 0 ? Status() : Status(Code::kCorrupt, "snapshot");
+}
+
+std::vector<bool> ModelStore::onJournal(const std::vector<log::DeliverRecord>& entries) {
+  journaled = entries;
+  std::vector<bool> needed;
+  for (const log::DeliverRecord& entry : entries) {
+    const auto found = state_.live.find({entry.queue, entry.first});
+    needed.push_back(found != state_.live.end() && found->second.deliveries < entry.delivery_count);
+    if (needed.back()) found->second.deliveries = entry.delivery_count;
+  }
+  return needed;
 }
 
 Status ModelStore::onRecord(const log::RecordReader& record, log::Ref ref) {

@@ -105,9 +105,9 @@ class ModelStore final : public log::Listener, public log::RecoverySink {
   void onFailed(const Status& status, uint64_t through) override;
   bool isLive(uint32_t queue, log::Seq seq, log::Ref ref) override;
   Status writeSnapshot(log::SnapshotWriter& writer) override;
-  Status onSnapshot(Bytes piece, bool last) override;
+  Status onSnapshot(Bytes piece, bool last, const log::SnapshotSource& source) override;
   Status onRecord(const log::RecordReader& record, log::Ref ref) override;
-  void onJournal(const log::DeliverRecord& delivered) override { journaled.push_back(delivered); }
+  std::vector<bool> onJournal(const std::vector<log::DeliverRecord>& entries) override;
 
  private:
   log::StageOutcome stage(const Operation& operation);

@@ -34,8 +34,10 @@ class Checker final : public log::Listener, public log::RecoverySink {
   void onFailed(const Status&, uint64_t) override { CHECK(false); }
   bool isLive(uint32_t, log::Seq, log::Ref) override { return false; }
   Status writeSnapshot(log::SnapshotWriter& writer) override { return writer.append(bytesOf("x")); }
-  Status onSnapshot(Bytes, bool) override { return Status(); }
-  void onJournal(const log::DeliverRecord&) override {}
+  Status onSnapshot(Bytes, bool, const log::SnapshotSource&) override { return Status(); }
+  std::vector<bool> onJournal(const std::vector<log::DeliverRecord>& entries) override {
+    return std::vector<bool>(entries.size());
+  }
 
   uint64_t seen(size_t thread) const { return seen_[thread]; }
   std::atomic<uint64_t> rooms{0};
