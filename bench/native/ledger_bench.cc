@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "ledger/ledger.h"
 
@@ -61,7 +62,8 @@ void cycle(uint64_t backlog, uint64_t messages) {
     if (done % (kBatch * 16) == 0) ++bench.now.monotonic_ms;
     bench.enqueue(kBatch);
     for (size_t i = at; i < at + kBatch; ++i) {
-      bench.ledger.ack(kConsumer, window[i].seq, window[i].delivery_count);
+      MILLRACE_CHECK(bench.ledger.ack(kConsumer, window[i].seq, window[i].delivery_count).answer !=
+                     Answer::kLeaseLost);
       bench.ledger.forget(window[i].seq);
     }
     bench.take(kBatch);
@@ -90,8 +92,7 @@ void backlogMemory(uint64_t backlog) {
     from = bench.ledger.save(from, 4096, saved);
     for (const Saved& one : saved) copy.restore(one);
   }
-  std::vector<Dead> dead;
-  copy.finishRecovery(dead);
+  copy.finishRecovery(bench.ledger.longestRunMs());
   report("save-and-restore", backlog, backlog, monotonicNs() - start_save);
 }
 
@@ -105,12 +106,13 @@ void redelivery(const char* what, uint64_t messages, uint64_t delay_ms) {
     bench.enqueue(kInFlight);
     bench.take(kInFlight);
     for (const Delivery& d : bench.out)
-      bench.ledger.nack(kConsumer, d.seq, d.delivery_count, delay_ms, bench.now);
+      MILLRACE_CHECK(bench.ledger.nack(kConsumer, d.seq, d.delivery_count, delay_ms, bench.now).answer !=
+                     Answer::kLeaseLost);
     bench.now.wall_ms += delay_ms;
     bench.ledger.tick(bench.now, returned, dead);
     bench.take(kInFlight);
     for (const Delivery& d : bench.out) {
-      bench.ledger.ack(kConsumer, d.seq, d.delivery_count);
+      MILLRACE_CHECK(bench.ledger.ack(kConsumer, d.seq, d.delivery_count).answer != Answer::kLeaseLost);
       bench.ledger.forget(d.seq);
     }
   }
@@ -140,7 +142,8 @@ void longLeases(uint64_t messages) {
     bench.enqueue(kInFlight);
     bench.take(kInFlight);
     for (size_t i = 0; i + 1 < bench.out.size(); ++i) {  // one of each thousand is never answered
-      bench.ledger.ack(kConsumer, bench.out[i].seq, bench.out[i].delivery_count);
+      MILLRACE_CHECK(bench.ledger.ack(kConsumer, bench.out[i].seq, bench.out[i].delivery_count).answer !=
+                     Answer::kLeaseLost);
       bench.ledger.forget(bench.out[i].seq);
     }
     if (done % (kInFlight * 1024) == 0) peak = std::max(peak, heapBytes() - before);

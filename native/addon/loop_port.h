@@ -18,7 +18,7 @@ namespace millrace::addon {
 class LoopPort final : public engine::Port, public std::enable_shared_from_this<LoopPort> {
  public:
   // `onWake` runs on the loop. False if the loop refused the handle.
-  bool open(uv_loop_t* loop, std::function<void()> onWake);
+  [[nodiscard]] bool open(uv_loop_t* loop, std::function<void()> onWake);
   void wake() override;
   void setReferenced(bool referenced);
   // While the loop's thread looks by itself, wake() only leaves a mark: no system call on the waker's side

@@ -15,7 +15,7 @@ namespace millrace::addon {
 
 // Defines the class `Ring`, its constants and `ringSizeFor` on `exports`. False with an exception pending on
 // failure.
-bool registerRing(napi_env env, napi_value exports);
+[[nodiscard]] bool registerRing(napi_env env, napi_value exports);
 
 class RingObject {
  public:

@@ -28,7 +28,7 @@ class SessionObject {
  public:
   // Defines the class and the functions that make sessions on `object`, which connect() returns. False with
   // an exception pending on failure.
-  static bool define(Environment& environment, napi_value object);
+  [[nodiscard]] static bool define(Environment& environment, napi_value object);
 
   ~SessionObject() { detach(); }
 

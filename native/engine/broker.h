@@ -66,12 +66,12 @@ struct BrokerOptions {
 // A send's per-message result: its seq, or a negated Code.
 using SendResult = double;
 
-struct SendReport {
+struct [[nodiscard]] SendReport {
   uint32_t consumed = 0;  // messages with a result; the rest should be sent again after onRoom (stage full)
   uint64_t unit = 0;      // wait for this to be committed; 0: already as durable as it gets
 };
 
-struct Receipt {
+struct [[nodiscard]] Receipt {
   uint32_t count = 0;         // messages written to the inbox
   uint64_t bytes = 0;         // inbox bytes used
   uint64_t needed_bytes = 0;  // count is 0: the next message needs an inbox of this size
@@ -205,7 +205,7 @@ class Broker final : private log::Listener, private log::RecoverySink {
   Status checkRoom(Session& session, Bytes outbox, size_t messages);
   Status sendWhole(Session& session, MutableBytes outbox, std::span<SendResult> results, SendReport& report);
   Ref addMemory(MutableBytes record, ledger::Seq seq);
-  bool enqueueMemoryLocked(Queue& queue, MutableBytes record);
+  [[nodiscard]] bool enqueueMemoryLocked(Queue& queue, MutableBytes record);
   void enqueueMemoryLocked(Queue& queue, Ref ref, uint32_t bytes);
   Status sendWholeMemory(Session& session, Queue& queue, MutableBytes outbox, std::span<SendResult> results);
   static void placeMessage(Queue& queue, std::byte* at, Bytes record);
@@ -217,14 +217,16 @@ class Broker final : private log::Listener, private log::RecoverySink {
   void scheduleLocked(Queue& queue);
   // Suspects (ledger/suspects.h)
   uint64_t judgeSuspects();
-  bool beginSuspectLocked(Queue& queue, Consumer& consumer, size_t bytes, uint64_t& needed_bytes);
+  [[nodiscard]] bool beginSuspectLocked(Queue& queue, Consumer& consumer, size_t bytes,
+                                        uint64_t& needed_bytes);
   void cancelSuspect(Queue& queue, ledger::Seq seq);
   void endHold(uint32_t queue_id, const log::RecordReader& record);
   uint64_t tendSuspects();
   void markSuspect(const ledger::Suspects::Due& due);
   void offerHold();
-  bool takeLocked(Queue& queue, Consumer& consumer, uint32_t max, size_t bytes, uint64_t& needed_bytes);
-  bool journalLocked(Queue& queue, Consumer& consumer);
+  [[nodiscard]] bool takeLocked(Queue& queue, Consumer& consumer, uint32_t max, size_t bytes,
+                                uint64_t& needed_bytes);
+  [[nodiscard]] bool journalLocked(Queue& queue, Consumer& consumer);
   void noteUnjournaled(Queue& queue);
   void wakeUnjournaled();
   static Status readChecked(Queue& queue, const ledger::Delivery& delivery, MutableBytes place);
@@ -232,9 +234,10 @@ class Broker final : private log::Listener, private log::RecoverySink {
                          bool leave_out_damaged);
   void setDamagedAside(Queue& queue, Consumer& consumer, Receipt& receipt);
   // False: the log failed or is closed, nothing of this will be durable.
-  bool stageSettleLocked(Queue& queue, std::span<const ledger::Range> ranges, log::Purpose purpose,
-                         uint64_t& unit);
-  bool stageReturnsLocked(Queue& queue, std::span<const ledger::Returned> returned, uint64_t& unit);
+  [[nodiscard]] bool stageSettleLocked(Queue& queue, std::span<const ledger::Range> ranges,
+                                       log::Purpose purpose, uint64_t& unit);
+  [[nodiscard]] bool stageReturnsLocked(Queue& queue, std::span<const ledger::Returned> returned,
+                                        uint64_t& unit);
   Status whyRefused() const;
   void forgetLocked(Queue& queue, ledger::Seq first, uint64_t count);
   void tellRoom(Queue& queue);
@@ -243,8 +246,8 @@ class Broker final : private log::Listener, private log::RecoverySink {
 
   // dead letters
   void bury(Queue& queue, std::vector<Doomed>& doomed, uint64_t& unit);
-  static bool readDying(Queue& queue, ledger::Seq seq, std::vector<std::byte>& record);
-  bool buryOne(Queue& queue, const Doomed& doomed, uint64_t& unit);
+  [[nodiscard]] static bool readDying(Queue& queue, ledger::Seq seq, std::vector<std::byte>& record);
+  [[nodiscard]] bool buryOne(Queue& queue, const Doomed& doomed, uint64_t& unit);
   Queue* deadQueueOf(const std::string& name, bool memory, uint64_t& unit);
 
   BrokerOptions options_;

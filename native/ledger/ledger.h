@@ -124,14 +124,13 @@ struct Counts {
   uint64_t redelivered = 0;  // running total of deliveries with a count above 1
 };
 
-enum class Answer : uint8_t {
-  kDone,
-  kLeaseLost,
-  kReturned,  // back in the queue: write `returned`
-  kDead,      // now DYING: write `dead` to the dead-letter queue and settle it, then forget
+enum class [[nodiscard]] Answer : uint8_t{
+    kDone, kLeaseLost,
+    kReturned,  // back in the queue: write `returned`
+    kDead,      // now DYING: write `dead` to the dead-letter queue and settle it, then forget
 };
 
-struct Outcome {
+struct [[nodiscard]] Outcome {
   Answer answer = Answer::kLeaseLost;
   Returned returned{};  // kReturned
   Dead dead{};          // kDead

@@ -94,7 +94,7 @@ class Committer {
  private:
   enum class Stop : uint8_t { kNo, kDrain, kAbandon };
   void run();
-  bool awaitWork();  // false: stop
+  [[nodiscard]] bool awaitWork();  // false: stop
   bool hasReason() const;
   void commit(const Stage::Batch& batch);
   Status openSegment();

@@ -58,13 +58,13 @@ class Janitor {
 
  private:
   void run();
-  bool waitForWork();  // false: finish
+  [[nodiscard]] bool waitForWork();  // false: finish
   void work();
   bool makeRoom();  // true: look again
   void fail(const Status& status);
   bool mayGoOn() const;
   void prepareAhead();
-  bool prepareOne();  // false: the disk is full, or it failed
+  [[nodiscard]] bool prepareOne();  // false: the disk is full, or it failed
   Status prepareNew();
   void dropSpare();
   void setShortage(Shortage shortage);

@@ -112,7 +112,7 @@ constexpr uint64_t kQuietNsMax = 1'000'000;
 
 // kFull: soon (onRoom follows). kDiskFull, kLimit: nobody knows when, for want of space, or of descriptors,
 // memory or segments.
-enum class StageOutcome : uint8_t { kStaged, kFull, kDiskFull, kLimit, kFailed, kClosed };
+enum class [[nodiscard]] StageOutcome : uint8_t{kStaged, kFull, kDiskFull, kLimit, kFailed, kClosed};
 
 // What a unit is for decides whether it may use the reserve (L7) and whether it wakes the committer.
 enum class Purpose : uint8_t {
@@ -180,7 +180,7 @@ class Log {
   // Any thread. Records in the delivery journal (written to the kernel before this returns, so that a crash
   // that the delivery causes counts) and stages the same lazily. False: the journal is full until the next
   // commit (one is on its way; onRoom follows) or the store failed; hand nothing out.
-  virtual bool noteDelivered(const DeliverRecord& delivered) = 0;
+  [[nodiscard]] virtual bool noteDelivered(const DeliverRecord& delivered) = 0;
 
   // After open(), before start(): kCorrupt unless a record of that size can lie at `ref`, in a segment in
   // use.

@@ -42,7 +42,7 @@ class Reclaimer {
  private:
   bool pays() const;
   Result<bool> moveOut(Segment& segment, const std::function<bool()>& go_on);
-  bool stageMove(Bytes record, const std::function<bool()>& go_on);
+  [[nodiscard]] bool stageMove(Bytes record, const std::function<bool()>& go_on);
 
   Listener& listener_;
   Stage& stage_;

@@ -70,7 +70,7 @@ class Stage {
   // Committer.
   bool wanted() const { return wanted_.load(std::memory_order_acquire); }  // T5 pairs with reserve()
   bool quiet() const { return quiet_.load(std::memory_order_acquire); }    // T5
-  bool take(Batch& batch);                                                 // false: nothing is staged
+  [[nodiscard]] bool take(Batch& batch);                                   // false: nothing is staged
 
   // Any thread.
   bool takeRefused();

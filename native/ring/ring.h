@@ -20,15 +20,15 @@
 
 namespace millrace::ring {
 
-enum class Outcome : uint8_t { kDone, kFull, kEmpty, kClosed, kTooLarge };
+enum class [[nodiscard]] Outcome : uint8_t{kDone, kFull, kEmpty, kClosed, kTooLarge};
 
-struct Pushed {
+struct [[nodiscard]] Pushed {
   Outcome outcome = Outcome::kFull;
   uint32_t count = 0;
   bool wake = false;  // the caller owes JavaScript an Atomics.notify of every message waiter
 };
 
-struct Popped {
+struct [[nodiscard]] Popped {
   Outcome outcome = Outcome::kEmpty;
   uint32_t count = 0;  // messages
   uint64_t bytes = 0;  // written to the destination, all messages together

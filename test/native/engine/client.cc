@@ -1,5 +1,6 @@
 #include "engine/client.h"
 
+#include <algorithm>
 #include <chrono>
 
 namespace millrace::test {
@@ -34,7 +35,7 @@ uint32_t Client::declare(engine::QueueSettings settings) {
   uint64_t unit = 0;
   Result<uint32_t> id = broker_->declare(settings, *session_, unit);
   CHECK_OK(id.status());
-  awaitCommitted(unit);
+  CHECK(awaitCommitted(unit));
   return id.value();
 }
 
@@ -51,12 +52,32 @@ uint64_t Client::send(uint32_t queue, const std::vector<std::string>& bodies, st
     store<uint32_t>(outbox.data() + at + Layout::kBodyBytes, static_cast<uint32_t>(body.size()));
     std::memcpy(outbox.data() + at + Layout::kContent, body.data(), body.size());
   }
-  std::vector<double> results(bodies.size());
-  Result<engine::SendReport> report = broker_->send(*session_, outbox, results, whole);
-  CHECK_OK(report.status());
-  results.resize(report.value().consumed);
-  if (seqs != nullptr) *seqs = results;
-  return report.value().unit;
+  std::vector<double> results;
+  uint64_t unit = 0;
+  const auto sendOnce = [&](MutableBytes records, size_t count) {
+    results.assign(count, 0);
+    Result<engine::SendReport> report = broker_->send(*session_, records, results, whole);
+    CHECK_OK(report.status());
+    results.resize(report.value().consumed);
+    unit = std::max(unit, report.value().unit);
+  };
+  if (seqs != nullptr) {
+    sendOnce(outbox, bodies.size());
+    *seqs = results;
+    return unit;
+  }
+  MutableBytes rest(outbox);
+  size_t left = bodies.size();
+  until([&] {
+    sendOnce(rest, left);
+    for (const double seq : results) {
+      CHECK(seq > 0);
+      rest = rest.subspan(load<uint32_t>(rest.data() + Layout::kBytes));
+    }
+    left -= results.size();
+    return left == 0;
+  });
+  return unit;
 }
 
 void Client::until(const std::function<bool()>& condition) {
@@ -131,7 +152,8 @@ uint64_t Client::ack(engine::Consumer& consumer, const std::vector<Got>& message
   std::vector<uint8_t> lost(seqs.size());
   const Result<uint64_t> unit = broker_->ack(consumer, seqs, counts, lost, awaited);
   for (const uint8_t one : lost) CHECK_EQ(int{one}, 0);
-  return unit.ok() ? unit.value() : 0;
+  CHECK_OK(unit.status());
+  return unit.value();
 }
 
 bool Client::answer(engine::Consumer& consumer, engine::Verb verb, const Got& message, uint64_t ms,

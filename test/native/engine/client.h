@@ -45,11 +45,13 @@ class Client {
 
   uint32_t declare(const std::string& name, bool memory = false);
   uint32_t declare(engine::QueueSettings settings);
-  // Returns the unit; `seqs` gets the results (negative: refused).
+  // Returns the unit. Without `seqs` all of them must be taken: it waits while the stage has no room, and a
+  // refusal fails the test. With `seqs` it is one call, whose results (negative: refused; fewer: no room) the
+  // caller looks at.
   uint64_t send(uint32_t queue, const std::vector<std::string>& bodies, std::vector<double>* seqs = nullptr,
                 bool whole = false);
   // False if the store failed before the unit was committed.
-  bool awaitCommitted(uint64_t unit);
+  [[nodiscard]] bool awaitCommitted(uint64_t unit);
   engine::Consumer& consume(uint32_t queue);
   // One receive() call.
   std::vector<Got> take(engine::Consumer& consumer, uint32_t max = 64);
@@ -57,9 +59,10 @@ class Client {
   std::vector<Got> peek(uint32_t queue, uint32_t max);
   // Until `wanted` messages came, or CHECK fails after the deadline.
   std::vector<Got> takeAll(engine::Consumer& consumer, size_t wanted);
+  // Every one must be taken. Returns the unit.
   uint64_t ack(engine::Consumer& consumer, const std::vector<Got>& messages, bool awaited = true);
-  bool answer(engine::Consumer& consumer, engine::Verb verb, const Got& message, uint64_t ms = 0,
-              const std::string& reason = "");
+  [[nodiscard]] bool answer(engine::Consumer& consumer, engine::Verb verb, const Got& message,
+                            uint64_t ms = 0, const std::string& reason = "");
   void until(const std::function<bool()>& condition);
 
   engine::Broker& broker() { return *broker_; }

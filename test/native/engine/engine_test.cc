@@ -238,6 +238,7 @@ TEST(EngineCompetingConsumersGetEachMessageOnce) {
     while (sent < messages) {
       std::vector<double> seqs;
       sender.send(queue, numbered(sent + 1, std::min<uint64_t>(64, messages - sent)), &seqs);
+      for (const double seq : seqs) CHECK(seq > 0);
       sent += seqs.size();
     }
     for (std::thread& thread : threads) thread.join();

@@ -51,7 +51,7 @@ TEST(LedgerStaleAnswerIsRefusedAfterTheSameConsumerTookItAgain) {
   QueueDriver queue;
   queue.send(1);
   const Delivery first = queue.takeOne(1);
-  queue.nack(1, first);
+  CHECK(wasHeld(queue.nack(1, first)));
   const Delivery second = queue.takeOne(1);
   checkStale(queue, 1, first);
   CHECK(queue.ack(1, second) == Answer::kDone);
@@ -61,11 +61,11 @@ TEST(LedgerStaleAnswerIsRefusedAfterAckRejectReleaseNackAndForget) {
   QueueDriver queue;
   queue.send(6);
   const auto d = queue.take(1, 6);
-  queue.ack(1, d[0]);
-  queue.reject(1, d[1]);
-  queue.release(1, d[2]);
-  queue.nack(1, d[3], 10);
-  queue.ack(1, d[4]);
+  CHECK(wasHeld(queue.ack(1, d[0])));
+  CHECK(wasHeld(queue.reject(1, d[1])));
+  CHECK(wasHeld(queue.release(1, d[2])));
+  CHECK(wasHeld(queue.nack(1, d[3], 10)));
+  CHECK(wasHeld(queue.ack(1, d[4])));
   queue.forget(d[4].seq);
   queue.forget(d[5].seq);  // while in flight: the lease goes with it
   for (const Delivery& one : d) checkStale(queue, 1, one);

@@ -18,9 +18,9 @@ TEST(LedgerRedeliveryGoesAheadOfNewerLowestSeqFirst) {
   QueueDriver queue;
   queue.send(300);
   const auto taken = queue.take(1, 200);
-  queue.nack(1, taken[150]);
-  queue.release(1, taken[3]);
-  queue.nack(1, taken[70]);
+  CHECK(wasHeld(queue.nack(1, taken[150])));
+  CHECK(wasHeld(queue.release(1, taken[3])));
+  CHECK(wasHeld(queue.nack(1, taken[70])));
   CHECK((queue.peekSeqs(5) == Seqs{4, 71, 151, 201, 202}));
   CHECK((queue.takeSeqs(2, 5) == Seqs{4, 71, 151, 201, 202}));
   CHECK_EQ(queue.counts().redelivered, 3u);
@@ -33,7 +33,7 @@ TEST(LedgerDeliveryCarriesRefBytesAndCount) {
   CHECK_EQ(d.ref, 700u);
   CHECK_EQ(d.bytes, 33u);
   CHECK_EQ(d.delivery_count, 1u);
-  queue.nack(1, d);
+  CHECK(wasHeld(queue.nack(1, d)));
   CHECK_EQ(queue.takeOne(1).delivery_count, 2u);
 }
 
@@ -54,7 +54,7 @@ TEST(LedgerUntakeIsAsIfTakeHadNotHappened) {
   QueueDriver queue({.max_deliveries = 3});
   queue.send(10);
   const auto kept = queue.take(1, 2);
-  queue.nack(1, kept[1]);
+  CHECK(wasHeld(queue.nack(1, kept[1])));
   const auto before = queue.saved();
   const auto refused = queue.take(1, 4);
   CHECK_EQ(queue.counts().redelivered, 1u);
@@ -78,7 +78,7 @@ TEST(LedgerUntakeIgnoresWhatIsNotLeased) {
   QueueDriver queue;
   queue.send(3);
   const auto taken = queue.take(1, 3);
-  queue.ack(1, taken[0]);
+  CHECK(wasHeld(queue.ack(1, taken[0])));
   queue.untake(2, taken);
   CHECK_EQ(queue.counts().in_flight, 2u);
   queue.untake(1, taken);

@@ -11,6 +11,10 @@
 
 namespace millrace::ledger::test {
 
+// Whether the answer was taken: for the tests that need it to be and look at nothing else of it.
+inline bool wasHeld(Answer answer) { return answer != Answer::kLeaseLost; }
+inline bool wasHeld(const Outcome& outcome) { return wasHeld(outcome.answer); }
+
 struct Events {
   std::vector<Returned> returned;
   std::vector<Dead> dead;

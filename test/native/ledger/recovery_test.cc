@@ -25,11 +25,11 @@ void fillWithEveryState(QueueDriver& queue) {
   queue.send(9);
   const auto d = queue.take(1, 6);
   queue.passMs(5);
-  queue.ack(1, d[0]);
-  queue.reject(1, d[1]);
-  queue.nack(1, d[2], 5000);
-  queue.release(1, d[3]);
-  queue.nack(1, d[4]);
+  CHECK(wasHeld(queue.ack(1, d[0])));
+  CHECK(wasHeld(queue.reject(1, d[1])));
+  CHECK(wasHeld(queue.nack(1, d[2], 5000)));
+  CHECK(wasHeld(queue.release(1, d[3])));
+  CHECK(wasHeld(queue.nack(1, d[4])));
 }
 
 }  // namespace
@@ -104,10 +104,10 @@ TEST(LedgerCrashChargesTheOneInItsHoldAndNobodyElse) {
   // Fewest failures first.
   const auto second = queue.takeSuspect(1);
   CHECK_EQ(second.at(0).seq, 2u);
-  queue.ack(1, second[0]);
+  CHECK(wasHeld(queue.ack(1, second[0])));
   queue.forget(2);
   queue.takeSuspect(1);
-  queue.nack(1, {3, 300, 10, 2});  // a failure like any other, and no suspect any more
+  CHECK(wasHeld(queue.nack(1, {3, 300, 10, 2})));  // a failure like any other, and no suspect any more
   CHECK((queue.takeSuspectSeq(1) == Seqs{1}));
   const Recovered last = queue.restart();
   CHECK_EQ(last.killers.size(), 1u);
@@ -121,7 +121,7 @@ TEST(LedgerCrashChargesTheOneInItsHoldAndNobodyElse) {
 TEST(LedgerLoweredLimitBuriesNothingAtOpening) {
   QueueDriver queue({.max_deliveries = 9});
   queue.send(2);
-  for (int i = 0; i < 4; ++i) queue.nack(1, queue.takeOne(1));
+  for (int i = 0; i < 4; ++i) CHECK(wasHeld(queue.nack(1, queue.takeOne(1))));
   queue.setLimits({.max_deliveries = 2});
   CHECK(queue.restart().killers.empty());
   CHECK_EQ(queue.counts().ready, 2u);

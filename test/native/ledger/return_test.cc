@@ -29,9 +29,9 @@ TEST(LedgerDelayedBecomeReadyInOrderOfDueTime) {
   QueueDriver queue;
   queue.send(3);
   const auto d = queue.take(1, 3);
-  queue.nack(1, d[0], 300);
-  queue.nack(1, d[1], 100);
-  queue.nack(1, d[2], 200);
+  CHECK(wasHeld(queue.nack(1, d[0], 300)));
+  CHECK(wasHeld(queue.nack(1, d[1], 100)));
+  CHECK(wasHeld(queue.nack(1, d[2], 200)));
   queue.passMs(100);
   queue.tick();
   CHECK((queue.peekSeqs(5) == Seqs{2}));
@@ -125,7 +125,7 @@ TEST(LedgerDeathReturnsOnlyThatConsumersLeasesAndCountsWhatStarted) {
   const auto first = queue.take(1, 2);
   queue.take(2, 3);
   queue.take(1, 3);  // ordinals 2, 3, 4: seqs 6, 7, 8
-  queue.ack(1, first[0]);
+  CHECK(wasHeld(queue.ack(1, first[0])));
   const Events events = queue.die(1, 3);
   CHECK_EQ(events.dead.size(), 2u);  // seqs 2 and 6 had started
   CHECK_EQ(events.returned.size(), 2u);
@@ -142,8 +142,8 @@ TEST(LedgerDeathReturnsOnlyThatConsumersLeasesAndCountsWhatStarted) {
 TEST(LedgerLoweredLimitAppliesToTheNextFailure) {
   QueueDriver queue({.max_deliveries = 5});
   queue.send(1);
-  queue.nack(1, queue.takeOne(1));
-  queue.nack(1, queue.takeOne(1));
+  CHECK(wasHeld(queue.nack(1, queue.takeOne(1))));
+  CHECK(wasHeld(queue.nack(1, queue.takeOne(1))));
   queue.ledger().setLimits({.max_deliveries = 1});
   const Delivery d = queue.takeOne(1);
   CHECK(queue.release(1, d).answer == Answer::kReturned);

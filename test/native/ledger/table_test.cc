@@ -29,7 +29,7 @@ uint64_t heapBytes() {
 TEST(LedgerForgetReportsWhatLeftOnce) {
   QueueDriver queue;
   queue.sendAs(3, 12);
-  queue.ack(1, queue.takeOne(1));
+  CHECK(wasHeld(queue.ack(1, queue.takeOne(1))));
   CHECK_EQ(queue.counts().settling, 1u);
   const auto stored = queue.ledger().forget(3);
   CHECK(stored.has_value());
@@ -46,9 +46,9 @@ TEST(LedgerForgetWorksInEveryState) {
   queue.send(5);
   const auto d = queue.take(1, 4);
   queue.ledger().setLimits({.max_deliveries = 9});
-  queue.nack(1, d[0], 100);
-  queue.ack(1, d[1]);
-  queue.reject(1, d[2]);
+  CHECK(wasHeld(queue.nack(1, d[0], 100)));
+  CHECK(wasHeld(queue.ack(1, d[1])));
+  CHECK(wasHeld(queue.reject(1, d[2])));
   for (Seq seq = 1; seq <= 5; ++seq) CHECK(queue.forget(seq));
   CHECK(queue.ledger().empty());
   CHECK_EQ(queue.ledger().nextDueWallMs(), UINT64_MAX);
@@ -73,9 +73,9 @@ TEST(LedgerPurgeSettlesWhatWaitsAndTellsItAsRanges) {
   QueueDriver queue;
   queue.send(200);
   const auto d = queue.take(1, 5);
-  queue.nack(1, d[1], 1000);
-  queue.nack(1, d[2]);
-  queue.reject(1, d[3]);
+  CHECK(wasHeld(queue.nack(1, d[1], 1000)));
+  CHECK(wasHeld(queue.nack(1, d[2])));
+  CHECK(wasHeld(queue.reject(1, d[3])));
   queue.forget(100);
   std::vector<Range> ranges{{1, 1}};  // appended to, not joined with
   CHECK_EQ(queue.ledger().purge(ranges), 196u);
@@ -138,7 +138,7 @@ TEST(LedgerLongTimeoutsOfAckedMessagesDoNotPileUp) {
     ledger.take(1, now, 50, UINT64_MAX, out);
     for (const Delivery& d : out) {
       // Half of them heartbeat with another deadline first.
-      if (d.seq % 2 == 0) ledger.extend(1, d.seq, d.delivery_count, d.seq % 7 * 1000, now);
+      if (d.seq % 2 == 0) CHECK(wasHeld(ledger.extend(1, d.seq, d.delivery_count, d.seq % 7 * 1000, now)));
       CHECK(ledger.ack(1, d.seq, d.delivery_count).answer == Answer::kDone);
       ledger.forget(d.seq);
     }
@@ -160,7 +160,8 @@ TEST(LedgerForgottenMessagesLeaveNothingBehind) {
     for (int i = 0; i < 20; ++i) ledger.enqueue(next++, 0, 1);
     out.clear();
     ledger.take(1, now, 20, UINT64_MAX, out);
-    for (const Delivery& d : out) ledger.nack(1, d.seq, d.delivery_count, d.seq % 3 * 100, now);
+    for (const Delivery& d : out)
+      CHECK(wasHeld(ledger.nack(1, d.seq, d.delivery_count, d.seq % 3 * 100, now)));
     for (const Delivery& d : out)
       if (d.seq % 5 == 0) ledger.forget(d.seq);  // ready or delayed: expired, one day
     now.wall_ms += 200;
@@ -168,7 +169,7 @@ TEST(LedgerForgottenMessagesLeaveNothingBehind) {
     out.clear();
     ledger.take(1, now, 20, UINT64_MAX, out);
     for (const Delivery& d : out) {
-      ledger.ack(1, d.seq, d.delivery_count);
+      CHECK(wasHeld(ledger.ack(1, d.seq, d.delivery_count)));
       ledger.forget(d.seq);
     }
     CHECK(ledger.empty());
@@ -184,7 +185,7 @@ TEST(LedgerHeartbeatsOfOneMessageDoNotPileUp) {
   ledger.enqueue(1, 0, 1);
   ledger.take(1, now, 1, UINT64_MAX, out);
   const uint64_t before = heapBytes();
-  for (uint64_t i = 0; i < 1'000'000; ++i) ledger.extend(1, 1, 1, 1000 + i % 2, now);
+  for (uint64_t i = 0; i < 1'000'000; ++i) CHECK(wasHeld(ledger.extend(1, 1, 1, 1000 + i % 2, now)));
   CHECK(heapBytes() < before + 64 * 1024);
   CHECK_EQ(ledger.nextLeaseEndMonotonicMs(), 1000u + 1001u);
 }

@@ -78,9 +78,9 @@ class ModelStore final : public log::Listener, public log::RecoverySink {
   // Not an operation: takes effect whenever it is committed.
   log::StageOutcome stageSettings(const std::string& settings);
   // Until everything staged is committed, or the store failed (false).
-  bool commit();
+  [[nodiscard]] bool commit();
   void checkpoint();  // requests one and waits for it
-  bool waitUntil(const std::function<bool()>& state, int seconds = 60);
+  [[nodiscard]] bool waitUntil(const std::function<bool()>& state, int seconds = 60);
 
   // Reads every live message and checks its bytes; an error if one cannot be read.
   Status readAll();
@@ -92,7 +92,7 @@ class ModelStore final : public log::Listener, public log::RecoverySink {
   uint64_t committedOperation();
   bool isFailed();
   size_t failures();  // calls of onFailed
-  bool waitForFailure() {
+  [[nodiscard]] bool waitForFailure() {
     return waitUntil([this] { return failures_ > 0; });
   }
   const log::RecoveryReport& report() const { return report_; }
