@@ -5,10 +5,10 @@
 namespace millrace::addon {
 namespace {
 
-// Several times what the deepest call of this package takes. V8 keeps more than this between its limit and
-// the end of the stack (40 KiB on the main thread's usual 984 of 1,024 KiB at the least, 192 KiB in a
-// worker), and nothing but one byte a page is touched.
-constexpr size_t kRoomBytes = 24 << 10;
+// Several times what the deepest call of this package takes, and enough to compile a function that is called
+// for the first time. Below V8's limit there is more than this (192 KiB in a worker; on the main thread the
+// limit is 984 KiB of a stack of 8 MiB, as a rule), and no more than one byte a page of it is touched.
+constexpr size_t kRoomBytes = 64 << 10;
 
 // ensureStack(nothing): calls `nothing`, a function without arguments, from below a frame of kRoomBytes. V8
 // checks its limit where JavaScript is entered: where less is left, that call throws the usual RangeError.
