@@ -189,6 +189,8 @@ void Broker::setDamagedAside(Queue& queue, Consumer& consumer, Receipt& receipt)
     return;
   }
   if (passing) {  // nothing is damaged: the timer wakes it for another try
+    const ledger::Delivery& first = consumer.deliveries.front();
+    if (first.was_suspect) cancelSuspect(queue, first.seq);
     receipt.error = Status();
     waitLocked(queue, consumer);
     scheduleLocked(queue);
