@@ -5,6 +5,21 @@
 
 namespace millrace {
 
+namespace {
+
+// "No such file or directory (ENOENT)": words for people, and the name that they will search for.
+std::string describe(int error) {
+  std::string text = std::strerror(error);
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
+  if (const char* name = ::strerrorname_np(error)) text += std::string(" (") + name + ")";
+#else
+  text += " (errno " + std::to_string(error) + ")";
+#endif
+  return text;
+}
+
+}  // namespace
+
 std::string_view codeName(Code code) {
   switch (code) {
     case Code::kOk:
@@ -57,7 +72,7 @@ Status Status::fromErrno(std::string_view what, int error) {
 Status Status::failedSync(std::string_view what, int error) {
   std::string detail(what);
   detail += ": ";
-  detail += std::strerror(error);
+  detail += describe(error);
   return Status(Code::kIo, std::move(detail));
 }
 
