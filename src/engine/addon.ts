@@ -88,7 +88,8 @@ function checkFile(file: string): void {
 
 /** What is wrong with a file of `fileBytes` bytes that begins with `start`. */
 function faultIn(start: Buffer, fileBytes: number): string | undefined {
-  if (start.length < ELF.headerBytes) return `is cut short or something else: it has ${fileBytes} bytes`;
+  if (start.length < ELF.headerBytes)
+    return `is cut short or something else: ${fileBytes} bytes are too short for an ELF header`;
   if (start.readUInt32LE(0) !== ELF.magic) return "is no program for Linux: it has no ELF header";
   const machine = start.readUInt16LE(18);
   if (start[4] !== ELF.bits64 || MACHINES[machine] !== process.arch) {
