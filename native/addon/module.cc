@@ -9,6 +9,7 @@
 #include "addon/ring_object.h"
 #include "addon/session_object.h"
 #include "addon/stack.h"
+#include "addon/turn_watch.h"
 #include "base/clock.h"
 #include "base/status.h"
 #include "log/record.h"
@@ -134,7 +135,9 @@ napi_value init(napi_env env, napi_value exports) {
       return nullptr;
     }
   }
-  if (!registerRing(env, exports) || !registerStack(env, exports)) return nullptr;
+  if (!registerRing(env, exports) || !registerStack(env, exports) || !registerTurnWatch(env, exports)) {
+    return nullptr;
+  }
   napi_set_named_property(env, exports, "version", text(env, MILLRACE_VERSION));
   exportConstants(env, exports);
   return exports;

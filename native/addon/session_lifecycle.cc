@@ -200,6 +200,7 @@ bool SessionObject::define(Environment& environment, napi_value object) {
       method("peek", SessionMethods::peek),
       method("damage", SessionMethods::damage),
       method("ack", SessionMethods::ack),
+      method("hurry", SessionMethods::hurry),
       method("answer", SessionMethods::answer),
       method("burial", SessionMethods::burial),
       method("poll", SessionMethods::poll),

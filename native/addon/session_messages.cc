@@ -55,7 +55,8 @@ napi_value SessionMethods::closeConsumer(napi_env env, napi_callback_info info) 
   return nullptr;
 }
 
-// Fills report = [bytes, needed bytes, 1 if a message was damaged: see Receipt]; throws any other error.
+// Fills report = [bytes, needed bytes, 1 if a message was damaged, lease ms: see Receipt]; throws any other
+// error.
 napi_value SessionMethods::finishReceive(SessionObject* self, const engine::Receipt& receipt,
                                          std::span<double> report) {
   const bool damaged = receipt.error.code() == Code::kCorrupt;
@@ -63,6 +64,7 @@ napi_value SessionMethods::finishReceive(SessionObject* self, const engine::Rece
   report[0] = static_cast<double>(receipt.bytes);
   report[1] = static_cast<double>(receipt.needed_bytes);
   report[2] = damaged ? 1 : 0;
+  report[3] = static_cast<double>(receipt.lease_ms);
   if (damaged) self->damage_ = receipt.error;
   return number(self->environment_.env, receipt.count);
 }
@@ -85,7 +87,7 @@ napi_value SessionMethods::receive(napi_env env, napi_callback_info info) {
   const MutableBytes inbox = call.bytes(1);
   const uint64_t offset = call.unsigned64(2);
   const std::span<double> report = call.doubles(4);
-  if (consumer == nullptr || offset > inbox.size() || report.size() < 3) return invalid(self, "inbox");
+  if (consumer == nullptr || offset > inbox.size() || report.size() < 4) return invalid(self, "inbox");
   return finishReceive(
       self, self->broker_->receive(*consumer, inbox.subspan(static_cast<size_t>(offset)), call.unsigned32(3)),
       report);
@@ -97,7 +99,7 @@ napi_value SessionMethods::peek(napi_env env, napi_callback_info info) {
   SessionObject* self = enter(call);
   if (self == nullptr) return nullptr;
   const std::span<double> report = call.doubles(3);
-  if (report.size() < 3) return invalid(self, "report");
+  if (report.size() < 4) return invalid(self, "report");
   return finishReceive(self, self->broker_->peek(call.unsigned32(0), call.bytes(1), call.unsigned32(2)),
                        report);
 }
@@ -130,6 +132,14 @@ napi_value SessionMethods::ack(napi_env env, napi_callback_info info) {
   Result<uint64_t> unit =
       self->broker_->ack(*consumer, seqs.first(n), counts.first(n), {flags, n}, call.boolean(5));
   return unit.ok() ? number(env, static_cast<double>(unit.value())) : fail(self, unit.status());
+}
+
+// hurry(unit): somebody waits for what was staged here without haste.
+napi_value SessionMethods::hurry(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  SessionObject* self = enter(call);
+  if (self != nullptr) self->broker_->hurry(*self->session_, call.unsigned64(0));
+  return nullptr;
 }
 
 // answer(consumer, verb, seq, count, ms, reason) => unit, or -1: see burial

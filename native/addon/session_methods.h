@@ -48,6 +48,7 @@ struct SessionMethods {
   static napi_value ack(napi_env env, napi_callback_info info);
   static napi_value unitNumber(napi_env env, uint64_t unit);
   static napi_value burial(napi_env env, napi_callback_info info);
+  static napi_value hurry(napi_env env, napi_callback_info info);
   static napi_value answer(napi_env env, napi_callback_info info);
   static napi_value poll(napi_env env, napi_callback_info info);
   static napi_value failure(napi_env env, napi_callback_info info);

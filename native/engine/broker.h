@@ -75,6 +75,7 @@ struct [[nodiscard]] Receipt {
   uint32_t count = 0;         // messages written to the inbox
   uint64_t bytes = 0;         // inbox bytes used
   uint64_t needed_bytes = 0;  // count is 0: the next message needs an inbox of this size
+  uint64_t lease_ms = 0;      // how long what was received is leased, as the queue has it now
   Status error;               // kClosed; kCorrupt: a damaged message, set aside (receive) or left out (peek)
 };
 
@@ -154,6 +155,8 @@ class Broker final : private log::Listener, private log::RecoverySink {
   // (log::Purpose::kQuiet).
   Result<uint64_t> ack(Consumer& consumer, std::span<const double> seqs, std::span<const uint32_t> counts,
                        std::span<uint8_t> lost, bool awaited);
+  // Somebody waits after all for `unit`, which was staged here without being awaited.
+  void hurry(Session& session, uint64_t unit);
   // kLeaseLost, or ok with the unit to wait for. `ms` is the delay (nack) or the extension (extend). The unit
   // is kDeferred when the message is dead and its dead-letter queue has no room: ask burial() again.
   Status answer(Consumer& consumer, Verb verb, ledger::Seq seq, uint32_t count, uint64_t ms,

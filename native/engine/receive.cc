@@ -143,6 +143,7 @@ Receipt Broker::receive(Consumer& consumer, MutableBytes inbox, uint32_t max) {
   Queue& queue = *consumer.queue;
   {
     const std::lock_guard lock(queue.mutex);
+    receipt.lease_ms = queue.settings.visibility_timeout_ms;
     if (!takeLocked(queue, consumer, max, inbox.size(), receipt.needed_bytes)) {
       // The journal has room again after a commit that is on its way. It may have come since: from here on it
       // wakes this queue's consumers, so one more look cannot miss it.
@@ -164,7 +165,9 @@ Receipt Broker::receive(Consumer& consumer, MutableBytes inbox, uint32_t max) {
       queue.store.pin(delivery.ref, delivery.bytes);
     wakeLocked(queue, queue.ledger.counts().ready);
   }
+  const uint64_t lease_ms = receipt.lease_ms;
   receipt = copyOut(queue, consumer.deliveries, inbox, false);
+  receipt.lease_ms = lease_ms;
   for (const ledger::Delivery& delivery : consumer.deliveries)
     queue.store.unpin(delivery.ref, delivery.bytes);
   if (!receipt.error.ok()) setDamagedAside(queue, consumer, receipt);

@@ -92,6 +92,12 @@ Result<uint64_t> Broker::ack(Consumer& consumer, std::span<const double> seqs,
   return unit;
 }
 
+void Broker::hurry(Session& session, uint64_t unit) {
+  if (log_ == nullptr) return;
+  log::Log::Lock(*log_).hurry();
+  noteStagedLate(session, unit);
+}
+
 Status Broker::answer(Consumer& consumer, Verb verb, ledger::Seq seq, uint32_t count, uint64_t ms,
                       std::string_view reason, uint64_t& unit) {
   Queue& queue = *consumer.queue;

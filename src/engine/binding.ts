@@ -56,6 +56,8 @@ export interface NativeSession {
     n: number,
     awaited: boolean,
   ): number;
+  /** Somebody waits after all for a unit that was not awaited. */
+  hurry(unit: number): void;
   answer(consumer: number, verb: number, seq: number, count: number, ms: number, reason: string): number;
   burial(queue: number, seq: number): number;
   poll(state: Float64Array): number;
@@ -124,6 +126,8 @@ export interface NativeBinding extends NativeRingModule {
   now(): number;
   /** Calls `nothing`, which throws a RangeError if there is too little stack: see stack.ts. */
   ensureStack(nothing: () => void): void;
+  /** `over[0]` becomes 1 in the 10 ms after arm() (native/addon/turn_watch.h). */
+  openTurn(): { readonly over: Int32Array; arm(): void };
   connect(hooks: NativeHooks): NativePort;
 }
 
