@@ -1,4 +1,5 @@
 /** What all that ends with its broker has in common. */
+import { after, holdLoop } from "./engine/loop.js";
 import { milliseconds, readOptions, TIMER_MS_MAX } from "./options.js";
 
 /** What a timer can wait, less what a pool gives its threads to answer. */
@@ -18,4 +19,18 @@ export function readCloseTimeout(options: CloseOptions | undefined): number {
 /** Something of a queue that ends with its broker. */
 export interface Closable {
   close(options?: CloseOptions): Promise<void>;
+}
+
+/** Waits until the function that `begin` gets is called, for `timeout` ms at most. */
+export function within(timeout: number, begin: (done: () => void) => void): Promise<void> {
+  return new Promise((resolve) => {
+    const release = holdLoop();
+    const end = (): void => {
+      cancel();
+      release();
+      resolve();
+    };
+    const cancel = after(timeout, end);
+    begin(end);
+  });
 }

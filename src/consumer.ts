@@ -1,22 +1,27 @@
 /** Consumption by a handler, with a limit on how many run at once. */
 import { types } from "node:util";
-import { type Closable, type CloseOptions, readCloseTimeout } from "./closing.js";
+import { type Closable, type CloseOptions, readCloseTimeout, within } from "./closing.js";
 import type { Codec } from "./codec.js";
-import { after, holdLoop, nextTurn, soon, throwLater } from "./engine/loop.js";
+import { after, nextTurn, soon, throwLater } from "./engine/loop.js";
 import type { Session } from "./engine/session.js";
+import { rest, turn } from "./engine/turn.js";
 import { invalidArgument, MillraceError } from "./errors.js";
-import { type Leased, LeaseHolder } from "./lease-holder.js";
+import { LeaseHolder } from "./lease-holder.js";
 import type { Message } from "./message.js";
 import { integer, readOptions } from "./options.js";
+import { Scope } from "./scope.js";
 import { sharedController } from "./signals.js";
 
 export const CONCURRENCY_MAX = 65_536;
 export const PREFETCH_MAX = 65_536;
-/** Handlers that run, and messages that a stream yields, without giving the event loop a turn, at most. */
-export const PER_TURN_MAX = 256;
+/** After the engine could not hand out, for want of memory, say. */
+const TRY_AGAIN_MS = 100;
 
 export interface HandlerContext {
-  /** Aborts when the consumer closes; its reason is a MillraceError with code `CLOSED`. */
+  /**
+   * Aborts when the consumer closes and the time that it gives running handlers is over, or the broker has ended; its
+   * reason is a MillraceError with code `CLOSED`. What a handler throws from then on is no failure of its message.
+   */
   readonly signal: AbortSignal;
 }
 
@@ -40,7 +45,7 @@ export interface ConsumeOptions {
   concurrency?: number;
   /** Messages leased ahead, those in handlers included, `concurrency` to 65,536. Default 64 or `concurrency`. */
   prefetch?: number;
-  /** Called with errors that belong to no message: a damaged record, a store that failed. Default: ignored. */
+  /** Called with errors that belong to no message: a damaged record, no memory, a store that failed. Default: ignored. */
   onError?: (error: Error) => void;
 }
 
@@ -60,9 +65,10 @@ export function readConsumeOptions(options: ConsumeOptions | undefined): Require
     throw invalidArgument("onError must be a function");
   }
   const told = (given.onError as ((error: Error) => void) | undefined) ?? (() => {});
+  const scope = new Scope();
   const onError = (error: Error): void => {
     try {
-      told(error);
+      scope.run(told, error, undefined);
     } catch (thrown) {
       throwLater(thrown);
     }
@@ -70,19 +76,31 @@ export function readConsumeOptions(options: ConsumeOptions | undefined): Require
   return { concurrency, prefetch, onError };
 }
 
-/** Runs a handler for each message of a queue: see `Queue.consume`. */
+/**
+ * Runs a handler for each message of a queue: see `Queue.consume`.
+ *
+ * C1 At most `concurrency` handlers run; a look for more is on its way whenever fewer run and something may have come:
+ *    at its begin, when the engine says so, when handlers ended, when its rest is over.
+ * C2 Each handler begins in the async context of the registration, whoever's call brings the message.
+ * C3 Before each handler the event loop's time is looked at (src/engine/turn.ts), however the one before went on.
+ * C4 A handler's throw is a failure until the signal has aborted; what comes back by the abort or after it is none.
+ */
 export class Consumer<T> implements Closable, AsyncDisposable {
   readonly #handler: Handler<T>;
   readonly #concurrency: number;
   readonly #prefetch: number;
+  readonly #session: Session;
   readonly #leases: LeaseHolder<T>;
+  readonly #scope = new Scope();
+  readonly #onError: (error: Error) => void;
   readonly #abort = sharedController();
   readonly #context: HandlerContext = { signal: this.#abort.signal };
   readonly #onClosed: () => void;
   readonly #stopWatching: () => void;
   readonly #letGo: () => void;
   #running = 0;
-  #resting = false;
+  /** A look for more is on its way. */
+  #looking = false;
   #closing: Promise<void> | undefined;
   #idle: (() => void) | undefined;
   #becomeClosed: () => void = () => {};
@@ -94,7 +112,7 @@ export class Consumer<T> implements Closable, AsyncDisposable {
   /** @internal */
   constructor(
     session: Session,
-    queue: Leased,
+    queue: number,
     codec: Codec,
     handler: Handler<T>,
     options: ConsumeOptions | undefined,
@@ -107,24 +125,23 @@ export class Consumer<T> implements Closable, AsyncDisposable {
     this.#handler = handler;
     this.#concurrency = concurrency;
     this.#prefetch = prefetch;
+    this.#session = session;
+    this.#onError = onError;
     this.#onClosed = () => onClosed(this);
-    this.#leases = new LeaseHolder<T>(
-      session,
-      queue,
-      codec,
-      () => this.#pump(),
-      (error) => {
+    this.#leases = new LeaseHolder<T>(session, queue, codec, {
+      ready: () => this.#pump(),
+      damaged: (error) => {
         onError(error);
         return true;
       },
-    );
+    });
     this.#letGo = hold();
     this.#stopWatching = session.onEnd((error) => {
       if (this.#closing !== undefined) return;
       if (!(error instanceof MillraceError) || error.code !== "CLOSED") onError(error);
       void this.close({ timeout: 0 });
     });
-    void soon(() => this.#pump());
+    this.#lookSoon();
   }
 
   /** Handlers that run now. */
@@ -134,70 +151,91 @@ export class Consumer<T> implements Closable, AsyncDisposable {
 
   /** Starts handlers while there are messages and places. */
   #pump(): void {
-    let starts = 0;
-    while (this.#running < this.#concurrency && this.#closing === undefined && !this.#resting) {
-      if (starts++ === PER_TURN_MAX) {
-        nextTurn(this.#wake);
-        this.#resting = true;
-        return;
+    if (this.#looking) return;
+    while (this.#running < this.#concurrency && this.#closing === undefined) {
+      if (turn.over) {
+        rest(this.#look);
+        this.#looking = true;
+        break;
       }
       let message: Message<T> | undefined;
       try {
         message = this.#leases.take(this.#prefetch);
-      } catch {
-        return; // The broker ended: onEnd closes this consumer.
+      } catch (error) {
+        this.#onTakingFailed(error as Error);
+        break;
       }
-      if (message === undefined) return;
+      if (message === undefined) break;
       this.#start(message);
     }
+    this.#leases.settleSoon();
   }
 
-  readonly #wake = (): void => {
-    this.#resting = false;
+  readonly #look = (): void => {
+    this.#looking = false;
     this.#pump();
   };
+
+  /** Handlers that end in the same turn share one look for more. */
+  #lookSoon(): void {
+    if (this.#looking) return;
+    void soon(this.#look);
+    this.#looking = true;
+  }
+
+  #onTakingFailed(error: Error): void {
+    // When the broker has ended, onEnd closes this consumer.
+    if (this.#session.ended !== undefined || isEnd(error)) return;
+    after(TRY_AGAIN_MS, this.#look);
+    this.#looking = true;
+    this.#onError(error);
+  }
 
   #start(message: Message<T>): void {
     this.#running++;
     let result: Promise<unknown> | undefined;
     let unrun: { error: Error } | undefined;
     try {
-      const returned = this.#handler(message, this.#context) as PromiseLike<unknown> | undefined;
+      const returned = this.#scope.run(this.#handler, message, this.#context) as
+        | PromiseLike<unknown>
+        | undefined;
       // A thenable of any make settles once, as a promise.
       if (typeof returned?.then === "function") result = Promise.resolve(returned);
       else unrun = unrunIn(returned);
     } catch (error) {
-      this.#finish(message, { error }, false);
+      this.#finish(message, { error });
       return;
     }
     if (result === undefined) {
-      this.#finish(message, unrun, false);
+      this.#finish(message, unrun);
       return;
     }
     result.then(
-      (value) => this.#finish(message, unrunIn(value), true),
-      (error: unknown) => this.#finish(message, { error }, true),
+      (value) => this.#finishLater(message, unrunIn(value)),
+      (error: unknown) => this.#finishLater(message, { error }),
     );
   }
 
   /** `failure` is an object of its own, because a handler may throw anything, `undefined` included. */
-  #finish(message: Message<T>, failure: { error: unknown } | undefined, later: boolean): void {
+  #finish(message: Message<T>, failure: { error: unknown } | undefined): void {
     this.#running--;
     if (!message.answered) {
       if (failure === undefined) this.#leases.ackQuietly(message);
+      else if (this.#abort.signal.aborted) void message.release();
       else void message.nack({ reason: reasonOf(failure.error) });
     }
     if (this.#running === 0) this.#idle?.();
-    // Handlers that end in the same turn share one look for more.
-    if (later && !this.#resting) {
-      void soon(this.#wake);
-      this.#resting = true;
-    }
+  }
+
+  #finishLater(message: Message<T>, failure: { error: unknown } | undefined): void {
+    this.#finish(message, failure);
+    this.#lookSoon();
   }
 
   /**
-   * Takes nothing more, gives unstarted messages back, aborts the handlers' `signal` and waits up to `timeout` for them.
-   * The messages of handlers that still run then go back to the queue. Closing again waits for the first close.
+   * Takes nothing more, gives unstarted messages back and waits up to `timeout` for the handlers that run. Then their
+   * `signal` aborts, and the messages of those that have not ended go back to the queue, which is no failure of them.
+   * Closing again waits for the first close.
    */
   close(options?: CloseOptions): Promise<void> {
     const timeout = readCloseTimeout(options);
@@ -211,17 +249,14 @@ export class Consumer<T> implements Closable, AsyncDisposable {
     this.#stopWatching();
     this.#leases.stop();
     if (this.#running > 0) {
-      this.#abort.abort(new MillraceError("CLOSED", "the consumer closes"));
-      const release = holdLoop();
-      await new Promise<void>((resolve) => {
-        const cancel = after(timeout, resolve);
-        this.#idle = () => {
-          cancel();
-          resolve();
-        };
-        if (this.#running === 0) this.#idle();
+      await within(timeout, (idle) => {
+        this.#idle = idle;
       });
-      release();
+    }
+    if (this.#running > 0) {
+      this.#abort.abort(new MillraceError("CLOSED", "the consumer closes"));
+      // A handler that ends at once says so before its message goes back.
+      await new Promise<void>(nextTurn);
     }
     this.#leases.close();
     this.#letGo();
@@ -232,6 +267,11 @@ export class Consumer<T> implements Closable, AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** Whoever takes is told of the broker's end by the session. */
+function isEnd(error: Error): boolean {
+  return error instanceof MillraceError && (error.code === "CLOSED" || error.code === "STORE_FAILED");
 }
 
 /** The failure of a handler that left its work to a generator: nobody runs it, so nothing was done. */

@@ -1,3 +1,4 @@
+import { leaseLost, refused } from "./acks.js";
 import { type Codec, viewOf } from "./codec.js";
 import { binding } from "./engine/binding.js";
 import type { Slab } from "./engine/inbox.js";
@@ -7,9 +8,7 @@ import { milliseconds, readOptions, text } from "./options.js";
 
 /** Read once: a property of `binding.layout` would be looked up for every message. */
 const {
-  seq: SEQ,
   timestamp: TIMESTAMP,
-  deliveryCount: DELIVERY_COUNT,
   kind: KIND,
   extensionBytes: EXTENSION_BYTES,
   bodyBytes: BODY_BYTES,
@@ -25,16 +24,6 @@ export interface Lessor {
   readonly codec: Codec;
   ack(seq: number, deliveryCount: number): Promise<void>;
   answer(verb: number, seq: number, deliveryCount: number, ms: number, reason: string): Promise<void>;
-}
-
-export function leaseLost(): MillraceError {
-  return new MillraceError("LEASE_LOST", "this delivery is no longer leased to this consumer");
-}
-
-function alreadyAnswered(): Promise<void> {
-  const refused = Promise.reject(leaseLost());
-  refused.catch(() => {});
-  return refused;
 }
 
 export interface NackOptions {
@@ -124,12 +113,12 @@ export class MessageContent<T> {
 
   /** @internal */
   get seqNumber(): number {
-    return this.#slab.wide(this.#offset + SEQ);
+    return this.#slab.seqAt(this.#offset);
   }
 
   /** @internal */
   get delivery(): number {
-    return this.#slab.words[(this.#offset + DELIVERY_COUNT) >> 2] as number;
+    return this.#slab.deliveryCountAt(this.#offset);
   }
 
   get #headerBytes(): number {
@@ -197,7 +186,7 @@ export class Message<T> extends MessageContent<T> {
 
   /** Done: the message never comes back. Cheap: acks of one turn cross and commit together. */
   ack(): Promise<void> {
-    if (this.#answered) return alreadyAnswered();
+    if (this.#answered) return refused(leaseLost());
     const acked = this.#lessor.ack(this.seqNumber, this.delivery);
     this.#answered = true;
     return acked;
@@ -224,12 +213,12 @@ export class Message<T> extends MessageContent<T> {
   /** More time: the lease ends `ms` milliseconds from now (at least 1). */
   extend(ms: number): Promise<void> {
     const wanted = milliseconds(ms, "ms", 1);
-    if (this.#answered) return alreadyAnswered();
+    if (this.#answered) return refused(leaseLost());
     return this.#lessor.answer(verbs.extend, this.seqNumber, this.delivery, wanted, "");
   }
 
   #answer(verb: number, ms: number, reason: string): Promise<void> {
-    if (this.#answered) return alreadyAnswered();
+    if (this.#answered) return refused(leaseLost());
     const said = cut(reason, REASON_LENGTH_MAX);
     const done = this.#lessor.answer(verb, this.seqNumber, this.delivery, ms, said);
     this.#answered = true;

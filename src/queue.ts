@@ -5,7 +5,6 @@ import type { BrokerHandle, NativeQueueSettings } from "./engine/binding.js";
 import type { Session } from "./engine/session.js";
 import { ensureStack } from "./engine/stack.js";
 import { invalidArgument, outOfRange } from "./errors.js";
-import type { Leased } from "./lease-holder.js";
 import { MessageContent } from "./message.js";
 import { MessageStream, type ReceiveOptions } from "./message-stream.js";
 import { integer, milliseconds, oneOf, queueName, readOptions } from "./options.js";
@@ -96,7 +95,6 @@ export class Queue<T = unknown> {
   readonly durability: Durability;
   readonly #host: QueueHost;
   readonly #id: number;
-  readonly #leased: Leased;
   readonly #codec: (typeof codecs)[CodecName];
   readonly #codecName: CodecName;
   readonly #producer: Producer;
@@ -105,7 +103,7 @@ export class Queue<T = unknown> {
     host: QueueHost,
     name: string,
     id: number,
-    settings: Pick<NativeQueueSettings, "memory" | "visibilityTimeout">,
+    settings: Pick<NativeQueueSettings, "memory">,
     codec: CodecName,
     blocks: boolean,
   ) {
@@ -113,7 +111,6 @@ export class Queue<T = unknown> {
     this.durability = settings.memory ? "memory" : host.session.limits.durability;
     this.#host = host;
     this.#id = id;
-    this.#leased = { id, leaseMs: settings.visibilityTimeout };
     this.#codecName = codec;
     this.#codec = codecs[codec];
     this.#producer = new Producer({
@@ -189,14 +186,8 @@ export class Queue<T = unknown> {
    * `for await (const message of queue.receive()) { …; message.ack(); }`
    */
   receive(options?: ReceiveOptions): MessageStream<T> {
-    const { session } = this.#host;
-    const hold = () => this.#host.hold();
     ensureStack();
-    const stream = new MessageStream<T>(session, this.#leased, this.#codec, options, hold, (closed) =>
-      this.#host.remove(closed),
-    );
-    if (!stream.ended) this.#host.add(stream);
-    return stream;
+    return new MessageStream<T>(this.#host.session, this.#id, this.#codec, options, this.#host);
   }
 
   /** Runs `handler` for each message: returning acks it, throwing nacks it. */
@@ -204,7 +195,7 @@ export class Queue<T = unknown> {
     const { session } = this.#host;
     const hold = () => this.#host.hold();
     ensureStack();
-    const consumer = new Consumer<T>(session, this.#leased, this.#codec, handler, options, hold, (closed) =>
+    const consumer = new Consumer<T>(session, this.#id, this.#codec, handler, options, hold, (closed) =>
       this.#host.remove(closed),
     );
     this.#host.add(consumer);

@@ -11,7 +11,7 @@ const SLAB_BYTES = 256 << 10;
 const ROOM_BYTES_MIN = 32 << 10;
 
 /** Read once: a property of `binding.layout` would be looked up for every message. */
-const { bytes: BYTES } = binding.layout;
+const { bytes: BYTES, seq: SEQ, deliveryCount: DELIVERY_COUNT } = binding.layout;
 
 export class Slab implements Source {
   readonly memory: ArrayBuffer;
@@ -25,6 +25,20 @@ export class Slab implements Source {
     this.words = new Uint32Array(this.memory, 0, bytes >> 2);
   }
 
+  /** How many bytes the record at `offset` takes: the next one lies behind. */
+  bytesAt(offset: number): number {
+    return this.words[(offset + BYTES) >> 2] as number;
+  }
+
+  seqAt(offset: number): number {
+    return this.wide(offset + SEQ);
+  }
+
+  /** How often the message was handed out, this time included. */
+  deliveryCountAt(offset: number): number {
+    return this.words[(offset + DELIVERY_COUNT) >> 2] as number;
+  }
+
   /** A field of 64 bits, as a number: exact up to 2^53. */
   wide(offset: number): number {
     return (this.words[offset >> 2] as number) + (this.words[(offset >> 2) + 1] as number) * 4294967296;
@@ -36,20 +50,35 @@ export type Place = (slab: Slab, offset: number) => void;
 
 export class Inbox {
   readonly #native: NativeSession;
-  readonly #report = new Float64Array(3);
+  readonly #report = new Float64Array(4);
   #slab = new Slab(0);
   #used = 0;
+  #first = 0;
 
   constructor(native: NativeSession) {
     this.#native = native;
   }
 
+  /** Where the records of the last receive() lie, one behind the other from `first` on. */
+  get slab(): Slab {
+    return this.#slab;
+  }
+
+  get first(): number {
+    return this.#first;
+  }
+
+  /** How long they are leased. */
+  get leaseMs(): number {
+    return this.#report[3] as number;
+  }
+
   /**
-   * Takes up to `max` messages for `consumer` and calls `place` for each. Returns their number; 0: the consumer is
-   * woken when it should look again. `damaged` is called for a message that cannot be read: it was delivered to this
-   * consumer and set aside, and is none of the `max`. It says whether to go on; if not, the consumer looks again itself.
+   * Takes up to `max` messages for `consumer`. Returns their number; 0: the consumer is woken when it should look again.
+   * `damaged` is called for a message that cannot be read: it was delivered to this consumer and set aside, and is none
+   * of the `max`. It says whether to go on; if not, the consumer looks again itself.
    */
-  receive(consumer: number, max: number, place: Place, damaged: (error: Error) => boolean): number {
+  receive(consumer: number, max: number, damaged: (error: Error) => boolean): number {
     if (this.#slab.buffer.length - this.#used < ROOM_BYTES_MIN) this.#renew(SLAB_BYTES);
     for (;;) {
       let count = this.#native.receive(consumer, this.#slab.buffer, this.#used, max, this.#report);
@@ -63,7 +92,8 @@ export class Inbox {
         if (damaged(this.#native.damage())) continue;
         return 0;
       }
-      this.#walk(count, place);
+      this.#first = this.#used;
+      this.#used += this.#report[0] as number;
       return count;
     }
   }
@@ -76,19 +106,12 @@ export class Inbox {
       this.#renew(this.#report[1] as number);
       count = this.#native.peek(queue, this.#slab.buffer, max, this.#report);
     }
-    this.#walk(count, place);
-    if (this.#report[2] === 1 && count === 0) throw this.#native.damage();
-  }
-
-  #walk(count: number, place: Place): void {
     const slab = this.#slab;
-    let offset = this.#used;
     for (let i = 0; i < count; i++) {
-      const bytes = slab.words[(offset + BYTES) >> 2] as number;
-      place(slab, offset);
-      offset += bytes;
+      place(slab, this.#used);
+      this.#used += slab.bytesAt(this.#used);
     }
-    this.#used = offset;
+    if (this.#report[2] === 1 && count === 0) throw this.#native.damage();
   }
 
   #renew(bytes: number): void {

@@ -103,6 +103,14 @@ export class Session {
     return new Promise((resolve, reject) => this.wait({ unit, promises: 1, confirm: resolve, fail: reject }));
   }
 
+  /** A promise for a unit that was staged some time ago, when nobody waited for it. */
+  committedAfterAll(unit: number): Promise<void> {
+    if (unit === 0 || unit <= (this.#state[0] as number)) return Promise.resolve();
+    if (this.#ended === undefined) this.native.hurry(unit);
+    // Units are waited for in rising order; what is waited for already is durable after this one.
+    return this.committed(Math.max(unit, this.#waiting.at(-1)?.unit ?? 0));
+  }
+
   /** Resolves when this message, which is dead and waits for room in its dead-letter queue, has moved there for good. */
   async buried(queue: number, seq: number): Promise<void> {
     if (this.#ended !== undefined) throw this.#ended;

@@ -67,18 +67,14 @@ export async function openQueue<T = unknown>(level: Level, options: QueueOptions
   return (await broker.queue("tasks", { ...level.queue, ...options } as QueueOptions)) as Queue<T>;
 }
 
-/** The next `count` messages, leased to the caller. */
+/** The next `count` messages, leased to the caller: leaving a loop would give the last one back. */
 export async function take<T>(queue: Queue<T>, count: number): Promise<Message<T>[]> {
   const stream = queue.receive({ prefetch: count });
   const messages: Message<T>[] = [];
-  try {
-    while (messages.length < count) {
-      const next = await within(stream.next(), `message ${messages.length + 1} of ${count}`);
-      if (next.done) throw new Error("the stream ended");
-      messages.push(next.value);
-    }
-  } finally {
-    await stream.return();
+  while (messages.length < count) {
+    const next = await within(stream.next(), `message ${messages.length + 1} of ${count}`);
+    if (next.done) throw new Error("the stream ended");
+    messages.push(next.value);
   }
   return messages;
 }

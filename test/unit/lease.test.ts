@@ -219,11 +219,13 @@ describe.each(levels)("a $level lease", (level) => {
     await queue.sendBatch(["a", "b", "c"]);
     const started: string[] = [];
     let finish = (): void => {};
+    let fail = (_: Error): void => {};
     const consumer = queue.consume(
       (message) => {
         started.push(message.body);
-        return new Promise<void>((resolve) => {
+        return new Promise<void>((resolve, reject) => {
           finish = resolve;
+          fail = reject;
         });
       },
       { prefetch: 3 },
@@ -232,7 +234,8 @@ describe.each(levels)("a $level lease", (level) => {
     expect(started).toEqual(["a"]);
     finish();
     await until(() => started.length === 2, "b is taken again");
-    await consumer.close({ timeout: 0 });
+    fail(new Error("b fails"));
+    await consumer.close();
     // The handler of b had begun: that delivery counts. c was only ever ahead.
     await until(() => queue.stats().deadLettered === 1, "b is a dead letter");
     expect(started).toEqual(["a", "b"]);
