@@ -24,6 +24,6 @@ export async function contentsOf(/** @type {string} */ dir) {
   } catch (error) {
     return { code: error.code ?? `${error}`, detail: error.message };
   } finally {
-    await broker?.close();
+    await broker?.close({ timeout: 0 });
   }
 }

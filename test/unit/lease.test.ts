@@ -173,7 +173,7 @@ describe.each(levels)("a $level lease", (level) => {
       }
       const [open] = await take(queue, 1);
       const stream = queue.receive();
-      await broker.close();
+      await broker.close({ timeout: 0 });
       for (const verb of verbs) void answers[verb](open as Held);
       await within(stream.return(), "return");
       for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));

@@ -18,7 +18,7 @@ describe.each(durableLevels)("a $level directory opened again", ({ broker: base 
     await queue.sendBatch(Array.from({ length: 100 }, (_, i) => i));
     const held = await take(queue, 60);
     await Promise.all(held.filter((_, i) => i % 2 === 0).map((message) => message.ack()));
-    await first.close();
+    await first.close({ timeout: 0 });
     const second = await reopen();
     const again = await second.queue<number>("tasks");
     expect(again.stats()).toMatchObject({ ready: 70, inFlight: 0, delayed: 0 });
@@ -46,7 +46,7 @@ describe.each(durableLevels)("a $level directory opened again", ({ broker: base 
     await acked?.ack();
     await rejected?.reject("bad");
     expect(await queue.purge()).toBe(1);
-    await first.close();
+    await first.close({ timeout: 0 });
     for (let round = 0; round < 3; round++) {
       const broker = await reopen();
       const again = await broker.queue<string>("tasks");
@@ -69,7 +69,7 @@ describe.each(durableLevels)("a $level directory opened again", ({ broker: base 
     await nacked?.nack();
     await released?.release();
     expect(held?.deliveryCount).toBe(1);
-    await first.close();
+    await first.close({ timeout: 0 });
     const second = await reopen();
     const again = await second.queue<string>("tasks");
     const messages = await take(again, 4);
@@ -95,7 +95,7 @@ describe.each(durableLevels)("a $level directory opened again", ({ broker: base 
     const from = Date.now();
     await soon?.nack({ delay: 400 });
     await late?.nack({ delay: 3_600_000 });
-    await first.close();
+    await first.close({ timeout: 0 });
     const second = await reopen();
     const again = await second.queue<string>("tasks");
     expect(again.stats().delayed).toBeGreaterThanOrEqual(1);
@@ -114,7 +114,7 @@ describe.each(durableLevels)("a $level directory opened again", ({ broker: base 
       visibilityTimeout: 50,
       deadLetter: "morgue",
     });
-    await first.close();
+    await first.close({ timeout: 0 });
     const second = await reopen();
     const queue = await second.queue<number>("tasks", { overflow: "reject" });
     await queue.sendBatch([1, 2]);
@@ -160,7 +160,7 @@ describe.each(durableLevels)("a $level directory opened again", ({ broker: base 
     ];
     const first = await reopen();
     for (const [i, name] of names.entries()) await (await first.queue<number>(name)).send(i);
-    await first.close();
+    await first.close({ timeout: 0 });
     const second = await reopen();
     for (const [i, name] of names.entries()) {
       const queue = await second.queue<number>(name);
@@ -181,7 +181,7 @@ describe.each(durableLevels)("a $level directory opened again", ({ broker: base 
     await durable.send("kept");
     await expect(first.queue("memory", { durability: "durable" })).rejects.toEqual(coded("INVALID_ARGUMENT"));
     await expect(first.queue("durable", { durability: "memory" })).rejects.toEqual(coded("INVALID_ARGUMENT"));
-    await first.close();
+    await first.close({ timeout: 0 });
     const second = await reopen();
     expect((await second.queue<string>("memory", { durability: "memory" })).stats().ready).toBe(0);
     expect((await takeOne(await second.queue<string>("durable"))).body).toBe("kept");
@@ -191,7 +191,7 @@ describe.each(durableLevels)("a $level directory opened again", ({ broker: base 
     const { reopen } = store();
     const first = await reopen();
     await (await first.queue<string>("tasks")).send("small");
-    await first.close();
+    await first.close({ timeout: 0 });
     const second = await reopen({ durability: "process", maxMessageBytes: 5, checkpointBytes: 1 << 20 });
     const queue = await second.queue<string>("tasks");
     await expect(queue.send("too large")).rejects.toEqual(coded("MESSAGE_TOO_LARGE"));
@@ -227,7 +227,7 @@ describe.each(durableLevels)("a $level directory opened again", ({ broker: base 
     // 800 KB went through segments of 256 KB; what is kept of them is bounded.
     await until(() => first.stats().segments <= 8, "segments come back");
     expect(first.stats().checkpoints).toBeGreaterThan(0);
-    await first.close();
+    await first.close({ timeout: 0 });
     const second = await reopen();
     const again = await second.queue<string>("kept");
     expect((await take(again, 20)).map(({ body }) => body)).toEqual(
@@ -241,7 +241,7 @@ test("a clean close leaves nothing to cut", async () => {
   const dir = temporaryDirectory();
   const first = await Broker.open({ dir, segmentBytes: 1 << 20 });
   await (await first.queue<number>("q")).send(1);
-  await first.close();
+  await first.close({ timeout: 0 });
   const second = await open({ dir });
   expect(second.stats().tornBytes).toBe(0);
   expect((await takeOne(await second.queue<number>("q"))).body).toBe(1);
