@@ -39,8 +39,9 @@ uint32_t Client::declare(engine::QueueSettings settings) {
   return id.value();
 }
 
-uint64_t Client::send(uint32_t queue, const std::vector<std::string>& bodies, std::vector<double>* seqs,
-                      bool whole) {
+namespace {
+
+std::vector<std::byte> outboxOf(uint32_t queue, const std::vector<std::string>& bodies) {
   std::vector<std::byte> outbox;
   for (const std::string& body : bodies) {
     const size_t at = outbox.size();
@@ -52,6 +53,21 @@ uint64_t Client::send(uint32_t queue, const std::vector<std::string>& bodies, st
     store<uint32_t>(outbox.data() + at + Layout::kBodyBytes, static_cast<uint32_t>(body.size()));
     std::memcpy(outbox.data() + at + Layout::kContent, body.data(), body.size());
   }
+  return outbox;
+}
+
+}  // namespace
+
+Result<engine::SendReport> Client::trySend(uint32_t queue, const std::vector<std::string>& bodies,
+                                           std::vector<double>& results, bool whole) {
+  std::vector<std::byte> outbox = outboxOf(queue, bodies);
+  results.assign(bodies.size(), 0);
+  return broker_->send(*session_, outbox, results, whole);
+}
+
+uint64_t Client::send(uint32_t queue, const std::vector<std::string>& bodies, std::vector<double>* seqs,
+                      bool whole) {
+  std::vector<std::byte> outbox = outboxOf(queue, bodies);
   std::vector<double> results;
   uint64_t unit = 0;
   const auto sendOnce = [&](MutableBytes records, size_t count) {

@@ -50,6 +50,9 @@ class Client {
   // caller looks at.
   uint64_t send(uint32_t queue, const std::vector<std::string>& bodies, std::vector<double>* seqs = nullptr,
                 bool whole = false);
+  // The same, refused as a whole too; results[i] < 0 is the refusal of one.
+  Result<engine::SendReport> trySend(uint32_t queue, const std::vector<std::string>& bodies,
+                                     std::vector<double>& results, bool whole);
   // False if the store failed before the unit was committed.
   [[nodiscard]] bool awaitCommitted(uint64_t unit);
   engine::Consumer& consume(uint32_t queue);
