@@ -22,6 +22,9 @@ namespace {
 constexpr uint64_t kSnapshotVersion = 1;
 constexpr size_t kEntriesAtOnce = 4096;      // messages written under one hold of a queue's mutex
 constexpr ledger::Seq kSeqMax = 1ull << 53;  // a seq travels through JavaScript as a number
+// No consumer was ever handed more at once (the largest prefetch): a longer run is damage. Each message that
+// a run names is a suspect afterwards, with a record of its own.
+constexpr uint32_t kDeliveredRunMax = 65'536;
 constexpr size_t kPieceBytes = 256 << 10;
 
 uint64_t zigzag(uint64_t from, uint64_t to) {
@@ -68,9 +71,11 @@ void applyDelivered(
                        });
 }
 
-void collectDelivered(Queue& queue, const log::DeliverRecord& delivered, uint32_t tag) {
-  if (delivered.count == 0 || delivered.first > kSeqMax) return;
+// False for what was never written by a store.
+bool collectDelivered(Queue& queue, const log::DeliverRecord& delivered, uint32_t tag) {
+  if (delivered.count == 0 || delivered.count > kDeliveredRunMax || delivered.first > kSeqMax) return false;
   queue.replayed.add({delivered.first, delivered.first + delivered.count - 1, delivered.delivery_count, tag});
+  return true;
 }
 
 // Where the messages of a snapshot say that they lie. Two cannot share a place, so what a segment holds
@@ -253,7 +258,9 @@ Status Broker::onRecord(const log::RecordReader& record, log::Ref ref) {
     }
     case log::Kind::kDeliver: {
       const log::DeliverRecord delivered = record.deliver();
-      collectDelivered(*queue, delivered, 0);
+      if (!collectDelivered(*queue, delivered, 0)) {
+        return Status(Code::kCorrupt, "a delivery of more messages than are handed out at once, or of none");
+      }
       if (queue->replayed.isLong()) applyDelivered(*queue);
       break;
     }
@@ -275,8 +282,7 @@ std::vector<bool> Broker::onJournal(const std::vector<log::DeliverRecord>& entri
   for (uint32_t i = 0; i < entries.size(); ++i) {
     const log::DeliverRecord& delivered = entries[i];
     Queue* queue = queueAt(delivered.queue);
-    if (queue == nullptr) continue;
-    collectDelivered(*queue, delivered, i + 1);
+    if (queue == nullptr || !collectDelivered(*queue, delivered, i + 1)) continue;
     // A power cut may keep the journal's entry and lose the message (level `process`). Its seq is not used
     // again, or a new message would inherit the count.
     const uint64_t last = delivered.first + delivered.count - 1;

@@ -143,6 +143,50 @@ TEST(HostileSnapshotWithAnImpossibleDeadLetterQueueIsRefused) {
   CHECK(openWith(snapshotOf(settings, {kFirstRef, 48, 1})) == Code::kOutOfRange);
 }
 
+// Checksums and chain hold.
+void forgeBlock(SimulatedDisk& disk, const std::vector<std::byte>& body) {
+  auto directory = disk.directory();
+  auto identity = log::readIdentity(*directory);
+  CHECK_OK(identity.status());
+  const log::StoreId& id = identity.value().id;
+  auto found = log::findCheckpoint(*directory, id, identity.value().segment_bytes);
+  CHECK_OK(found.status());
+  const log::Position& at = found.value().header.position;
+  log::BlockHeader header;
+  header.segment_sequence = at.segment_sequence;
+  header.commit_sequence = at.commit_sequence;
+  header.epoch = at.epoch + 1;
+  header.synced_through = at.commit_sequence - 1;
+  header.previous_crc = at.chain_crc;
+  header.body_bytes = static_cast<uint32_t>(body.size());
+  header.body_crc = log::saltedCrc(id, body);
+  std::vector<std::byte> block(static_cast<size_t>(header.blockBytes()));
+  header.encode(id, block.data());
+  std::copy(body.begin(), body.end(), block.begin() + log::BlockHeader::kBytes);
+  auto file = directory->open(log::segmentName(at.segment_index));
+  CHECK_OK(file.status());
+  CHECK_OK(file.value()->write(at.offset, block));
+}
+
+// The longest run that a consumer can be handed is taken, a longer one would name the whole backlog.
+TEST(HostileDeliveryOfMoreThanIsHandedOutIsCorrupt) {
+  for (const uint32_t count : {0u, 1u, 65'536u, 65'537u, 0xffff'ffffu}) {
+    SimulatedDisk disk(test::seed());
+    makeStore(disk);
+    ByteWriter settings;
+    engine::defaultSettings("q", false).encode(settings);
+    const log::QueueRecord queue{1, settings.view()};
+    std::vector<std::byte> body(static_cast<size_t>(queue.recordBytes()) + log::DeliverRecord::kRecordBytes);
+    queue.encode(body.data());
+    log::DeliverRecord{1, count, 1, 1}.encode(body.data() + queue.recordBytes());
+    forgeBlock(disk, body);
+    const auto broker = open(disk);
+    const bool sound = count == 1 || count == 65'536;
+    CHECK(broker.status().code() == (sound ? Code::kOk : Code::kCorrupt));
+    if (!sound) CHECK(broker.status().detail().find("segment-00000:") == 0);
+  }
+}
+
 // The blocks of the epochs to come could not be read again: what they hold would be lost.
 TEST(HostileBlockWithTheLastEpochIsCorrupt) {
   SimulatedDisk disk(test::seed());
