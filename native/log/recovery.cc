@@ -255,7 +255,7 @@ class Recovery {
     const std::string name = segmentName(cut.segment_index);
     uint64_t gap = cut.segment_sequence + 1;
     while (find(gap) != nullptr) ++gap;
-    std::string witness;
+    std::string proof;
     for (const FoundSegment& segment : out_.segments) {
       if (segment.prepared && segment.sequence < cut.segment_sequence) continue;
       const bool at_cut = segment.sequence == cut.segment_sequence;
@@ -270,7 +270,7 @@ class Recovery {
         // Segments are used in turn: blocks behind a missing one say that it was used and has been recycled
         // since, on account of a checkpoint that is not there any more.
         const bool beyond_gap = segment.prepared && segment.sequence > gap;
-        if (synced || headless || beyond_gap) witness = placeOf(segmentName(segment.index), offset);
+        if (synced || headless || beyond_gap) proof = placeOf(segmentName(segment.index), offset);
         epoch_seen_ = std::max(epoch_seen_, header.epoch);
         if (header.epoch >= cut.epoch && header.commit_sequence >= cut.commit_sequence) {
           report_.torn_bytes += header.blockBytes();
@@ -279,10 +279,10 @@ class Recovery {
       const uint64_t end = std::min(segment.bytes, segment_bytes_);
       MILLRACE_RETURN_IF_ERROR(scanHeaders(*segment.file, end, at_cut ? cut.offset : kPageBytes, id(), each));
     }
-    if (!witness.empty()) {
+    if (!proof.empty()) {
       return corruptAt(
           name, cut.offset,
-          "a synced block is damaged or missing (block at " + witness + " proves that it was there)");
+          "a synced block is damaged or missing (block at " + proof + " proves that it was there)");
     }
     MILLRACE_RETURN_IF_ERROR(checkWord());
     MILLRACE_RETURN_IF_ERROR(noteDamagedHeader());
