@@ -159,7 +159,9 @@ void Committer::commit(const Stage::Batch& batch) {
 Status Committer::openSegment() {
   segment_ = tools_.pool.openNext();
   MILLRACE_RETURN_IF_ERROR(tools_.directory.checkInPlace());
-  MILLRACE_RETURN_IF_ERROR(checkNamed(tools_.directory, segmentName(segment_->index), segment_->number));
+  const Status in_place = checkNamed(tools_.directory, segmentName(segment_->index), segment_->number);
+  if (!in_place.ok() && !in_place.isPassing())
+    return in_place;  // a look that was refused is the janitor's to repeat
   next_.segment_sequence = segment_->sequence;
   next_.segment_index = segment_->index;
   next_.offset = kPageBytes;
@@ -171,6 +173,7 @@ Status Committer::writeWhenPossible(uint64_t offset, Bytes block) {
     const Status written = segment_->file->write(offset, block);
     if (!written.isPassing() || stop_.load(std::memory_order_acquire) != Stop::kNo) {
       if (held) tools_.stage.setStuck(false);
+      if (held) tools_.wakeJanitor();
       return written;
     }
     tools_.stage.setStuck(true);  // K5

@@ -78,10 +78,7 @@ void Janitor::run() {
   while (waitForWork()) {
     if (mayGoOn()) work();
   }
-  if (last_checkpoint_ && !tools_.failure.failed()) {
-    const Status in_place = checkFiles();
-    if (!in_place.ok()) fail(in_place);
-  }
+  if (last_checkpoint_ && !tools_.failure.failed()) checkFiles();
   const bool anything_new = tools_.pool.delivered().commit_sequence != checkpointed_through_;
   if (last_checkpoint_ && anything_new && !tools_.failure.failed()) checkpoint();
 }
@@ -127,7 +124,7 @@ void Janitor::work() {
     // To free what is only worth it then; and while there is a segment to give up for the checkpoint's file.
     requestCheckpoint();
   }
-  const bool refused = lacking != Shortage::kNone || held != Shortage::kNone || checkpoint_refused_;
+  const bool refused = lacking != Shortage::kNone || somethingWaits();
   if (isShort() && !refused && tools_.stage.prepared() >= kPreparedAhead) setShortage(Shortage::kNone);
   dropSpare();
 }
@@ -135,8 +132,12 @@ void Janitor::work() {
 bool Janitor::makeRoom() {
   const bool sends_refused = isShort() && tools_.stage.refusesSends();
   const auto moved = reclaimer_.moveOne(sends_refused, [this] { return mayGoOn(); });
-  if (!moved.ok()) fail(moved.status());
-  if (!moved.ok() || moved.value()) return moved.ok();
+  if (!moved.ok()) {
+    // Nothing tells when it passes, so it is a shortage, which has a timer.
+    if (lacking_ == Shortage::kNone) lacking_ = shortageOf(moved.status());
+    return false;
+  }
+  if (moved.value()) return true;
   // The committer wakes this thread when it has opened the next one.
   if (sends_refused && reclaimer_.sealPays() && tools_.stage.seal()) tools_.committer.wake();
   return false;
@@ -150,15 +151,18 @@ void Janitor::fail(const Status& status) {
 void Janitor::lookAtFiles() {
   const uint64_t began = monotonicNs();
   if (began < look_at_files_ns_) return;
-  const Status in_place = checkFiles();
-  if (!in_place.ok()) return fail(in_place);
+  checkFiles();
   look_at_files_ns_ = began + std::max(kFilesLookNs, kFilesLookShare * (monotonicNs() - began));
 }
 
-Status Janitor::checkFiles() {
+void Janitor::checkFiles() {
+  const Status found = findFiles();
+  if (!found.ok() && !found.isPassing()) fail(found);
+}
+
+Status Janitor::findFiles() {
   MILLRACE_RETURN_IF_ERROR(tools_.directory.checkInPlace());
-  const auto store = tools_.directory.numberOf(kStoreName);
-  MILLRACE_RETURN_IF_ERROR(store.status());
+  MILLRACE_RETURN_IF_ERROR(checkNamed(tools_.directory, kStoreName, std::nullopt));
   MILLRACE_RETURN_IF_ERROR(checkpointer_.checkFiles());
   MILLRACE_RETURN_IF_ERROR(tools_.journal.checkFile(tools_.directory));
   MILLRACE_RETURN_IF_ERROR(tools_.witness.checkFile(tools_.directory));
@@ -169,9 +173,13 @@ void Janitor::prepareAhead() {
   while (mayGoOn() && tools_.stage.prepared() < kPreparedAhead) {
     if (!prepareOne()) return;
     if (tools_.stage.addPrepared(1)) tools_.committer.wake();
-    if (tools_.stage.prepared() >= kPreparedAhead) setShortage(Shortage::kNone);
+    if (tools_.stage.prepared() >= kPreparedAhead && !somethingWaits()) setShortage(Shortage::kNone);
     tellRoom();
   }
+}
+
+bool Janitor::somethingWaits() const {
+  return checkpoint_lacks_ != Shortage::kNone || tools_.stage.isStuck();
 }
 
 bool Janitor::prepareOne() {
@@ -179,7 +187,7 @@ bool Janitor::prepareOne() {
   if (Segment* segment = tools_.pool.takeFree()) {
     prepared = tools_.pool.prepare(segment);
     if (!prepared.ok()) tools_.pool.giveBack(segment);
-  } else if (may_create_) {
+  } else if (may_create_ && checkpoint_lacks_ != Shortage::kSpace && !tools_.stage.isStuck()) {
     prepared = prepareNew();
   } else {
     return false;
@@ -237,7 +245,7 @@ bool Janitor::checkpointDue() {
     const std::lock_guard guard(mutex_);
     if (std::exchange(requested_, false)) return true;
   }
-  if (checkpoint_refused_) return true;
+  if (checkpoint_lacks_ != Shortage::kNone) return true;
   if (tools_.committer.bytesSinceCheckpoint() >= tools_.options.checkpoint_bytes) return true;
   const uint64_t waiting = tools_.pool.counts().waiting;
   return waiting >= (isShort() || lacking_ != Shortage::kNone ? 1 : kWaitingEmptyMax);
@@ -257,8 +265,8 @@ void Janitor::checkpoint() {
           return entries;
         });
   } while (written.code() == Code::kDiskFull && giveUpPrepared());
-  checkpoint_refused_ = written.isPassing();
-  if (checkpoint_refused_) return setShortage(shortageOf(written));
+  checkpoint_lacks_ = written.isPassing() ? shortageOf(written) : Shortage::kNone;
+  if (written.isPassing()) return setShortage(checkpoint_lacks_);
   if (!written.ok()) return fail(written);
   tools_.pool.setDurable(from, table);
   tools_.committer.forgetBytes(bytes);

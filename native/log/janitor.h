@@ -8,8 +8,11 @@
 //     or memory to give: both are states and no failures. Whatever is refused is tried again.
 //  J4 The files of the store are looked at every second in which something was committed, and when it is
 //  closed:
-//     one that somebody deleted, moved or replaced fails the store.
-//  J3 A checkpoint's position is one where the listener has seen every block before it (K2).
+//     one that somebody deleted, moved or replaced fails the store. A look that is refused for want of memory
+//     is repeated.
+//  J5 While a block (K5) or a checkpoint is held up the shortage lasts, and with it the timer; no new segment
+//  takes the room that they wait for. J3 A checkpoint's position is one where the listener has seen every
+//  block before it (K2).
 #pragma once
 
 #include <condition_variable>
@@ -66,10 +69,12 @@ class Janitor {
   void prepareAhead();
   [[nodiscard]] bool prepareOne();  // false: the disk is full, or it failed
   Status prepareNew();
+  bool somethingWaits() const;  // J5
   void dropSpare();
   void setShortage(Shortage shortage);
   void lookAtFiles();
-  Status checkFiles();
+  void checkFiles();
+  Status findFiles();
   bool checkpointDue();
   void checkpoint();
   bool giveUpPrepared();
@@ -96,7 +101,7 @@ class Janitor {
   std::atomic<uint64_t> checkpoints_{0};
 
   // The janitor thread's own.
-  bool checkpoint_refused_ = false;  // the file could not grow: tried again with the next look
+  Shortage checkpoint_lacks_ = Shortage::kNone;  // the last one was refused: tried again with the next look
   uint64_t retry_ms_;
   Shortage lacking_ = Shortage::kNone;  // no segment to be had, unless a checkpoint frees one
   bool may_create_ = true;              // in a shortage: the timer ran out, so a new file may be tried

@@ -4,11 +4,11 @@
 
 namespace millrace::log {
 
-Status checkNamed(os::Directory& directory, const std::string& name, uint64_t number) {
+Status checkNamed(os::Directory& directory, const std::string& name, std::optional<uint64_t> number) {
   const auto named = directory.numberOf(name);
-  if (named.ok() && named.value() == number) return Status();
-  return Status(Code::kIo, name + " was deleted, moved or replaced while the store was open" +
-                               (named.ok() ? "" : ": " + named.status().detail()));
+  if (!named.ok()) return named.status();
+  if (named.value() && (!number || *named.value() == *number)) return Status();
+  return Status(Code::kIo, name + " was deleted, moved or replaced while the store was open");
 }
 
 Status checkNamed(os::Directory& directory, const std::string& name, os::File& file) {

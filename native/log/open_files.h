@@ -14,15 +14,17 @@
 #include <atomic>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "os/file.h"
 
 namespace millrace::log {
 
-// kIo unless `file`, or the one of that number, is what `name` leads to: somebody deleted, moved or replaced
-// it under the open store, and what is written to it is written for nobody.
-Status checkNamed(os::Directory& directory, const std::string& name, uint64_t number);
+// Whether `file`, the one of that number, or any file without a number, is what `name` leads to. kIo that
+// says so if somebody deleted, moved or replaced it under the open store: what is written to it is written
+// for nobody. A look that failed itself proves nothing and gives its own cause.
+Status checkNamed(os::Directory& directory, const std::string& name, std::optional<uint64_t> number);
 Status checkNamed(os::Directory& directory, const std::string& name, os::File& file);
 
 class OpenFiles {

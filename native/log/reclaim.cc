@@ -49,8 +49,9 @@ Result<bool> Reclaimer::moveOne(bool sends_refused, const std::function<bool()>&
 Result<bool> Reclaimer::moveOut(Segment& segment, const std::function<bool()>& go_on) {
   for (uint64_t offset = kPageBytes; offset < segment_bytes_;) {
     const auto block = reader_.read(*segment.file, segment_bytes_, segment.sequence, offset);
+    if (block.status().isPassing()) return block.status();
     // Unreadable: it stays where it is, and whoever takes a message of it is told.
-    if (!block.ok()) return !block.status().isPassing();
+    if (!block.ok()) return true;
     if (!block.value()) break;  // its end, or damage: what lies behind stays where it is
     RecordReader records(block.value()->body);
     while (records.next()) {

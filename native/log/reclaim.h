@@ -30,7 +30,7 @@ class Reclaimer {
 
   // Moves what is live out of one segment. False: nothing is worth moving now, or there is no room for it.
   // When sends are refused everything is worth it that gives space back. `go_on` is asked before every
-  // record.
+  // record. Fails only with what passes (Status::isPassing): the segment has its turn again.
   Result<bool> moveOne(bool sends_refused, const std::function<bool()>& go_on);
   // The active segment is worth emptying too: it holds more dead bytes than sealing it wastes.
   bool sealPays() const;

@@ -8,9 +8,8 @@ namespace millrace::log {
 
 using Guard = std::lock_guard<std::mutex>;
 
-Segment* SegmentPool::add(uint32_t index, std::unique_ptr<OpenFiles::Lent> file) {
-  const auto number = directory_.numberOf(segmentName(index));
-  segments_.push_back(std::make_unique<Segment>(index, number.ok() ? number.value() : 0, std::move(file)));
+Segment* SegmentPool::add(uint32_t index, uint64_t number, std::unique_ptr<OpenFiles::Lent> file) {
+  segments_.push_back(std::make_unique<Segment>(index, number, std::move(file)));
   index_.set(index, segments_.back().get());
   return segments_.back().get();
 }
@@ -38,7 +37,11 @@ Result<uint32_t> SegmentPool::adopt(Recovered& recovered) {
       removed = true;
       continue;
     }
-    Segment* segment = add(found.index, files_.lend(segmentName(found.index)));
+    const std::string name = segmentName(found.index);
+    const auto number = directory_.numberOf(name);
+    MILLRACE_RETURN_IF_ERROR(number.status());
+    if (!number.value()) return Status(Code::kIo, name + " was deleted while the store was being opened");
+    Segment* segment = add(found.index, *number.value(), files_.lend(name));
     segment->sequence = found.sequence;
     segment->in_checkpoint = named.count(segment->sequence) != 0;
     if (found.sequence == recovered.tail.segment_sequence) {
@@ -130,7 +133,7 @@ Segment* SegmentPool::takeFree() {
 
 Segment* SegmentPool::takeNewestPrepared() {
   const Guard guard(mutex_);
-  MILLRACE_CHECK(prepared_.size() >= 2);
+  MILLRACE_CHECK(!prepared_.empty());
   Segment* segment = prepared_.back();
   prepared_.pop_back();
   segment->state = SegmentState::kTaken;
@@ -150,8 +153,13 @@ Result<Segment*> SegmentPool::create() {
   if (index == kSegmentsMax) return Status(Code::kLimit, "65536 segments are in use");
   auto file = directory_.create(segmentName(index));
   if (!file.ok()) return file.status();
+  const auto number = file.value()->number();
+  if (!number.ok()) {
+    MILLRACE_RETURN_IF_ERROR(directory_.remove(segmentName(index)));
+    return number.status();
+  }
   const Guard guard(mutex_);
-  Segment* segment = add(index, files_.adopt(segmentName(index), file.take()));
+  Segment* segment = add(index, number.value(), files_.adopt(segmentName(index), file.take()));
   segment->state = SegmentState::kTaken;
   return segment;
 }

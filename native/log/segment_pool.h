@@ -83,8 +83,10 @@ class SegmentPool {
   Status checkFiles() const;
   std::vector<SegmentEntry> table(const Position& from) const;
   void setDurable(const Position& position, const std::vector<SegmentEntry>& table);
-  void freeEmpty();                 // P2
-  Segment* takeNewestPrepared();    // likewise; there are two or more
+  void freeEmpty();  // P2
+  // Likewise, after Stage::takePrepared gave it: the committer, which takes one there first and opens it here
+  // later, never gets this one, though it may be the last.
+  Segment* takeNewestPrepared();
   void giveBack(Segment* segment);  // what takeFree gave: free again
   // The sealed segment of which the least is live, less than three quarters and at most `live_bytes_max`; but
   // for the sequences in `except`.
@@ -92,7 +94,7 @@ class SegmentPool {
   std::vector<Segment*> used(uint64_t from_sequence) const;  // for syncing
 
  private:
-  Segment* add(uint32_t index, std::unique_ptr<OpenFiles::Lent> file);
+  Segment* add(uint32_t index, uint64_t number, std::unique_ptr<OpenFiles::Lent> file);
   void drop(Segment* segment);
   bool isFreeable(const Segment& segment) const;
 

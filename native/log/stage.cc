@@ -236,7 +236,7 @@ bool Stage::refusesSends() const {
 
 bool Stage::seal() {
   const std::lock_guard guard(mutex_);
-  if (prepared_ == 0) return false;
+  if (prepared_ == 0 || rest_ == usable_) return false;
   seal_ = true;
   wanted_.store(true, std::memory_order_release);  // T5
   return true;
@@ -250,6 +250,11 @@ uint64_t Stage::rest() const {
 void Stage::setShortage(Shortage shortage) {
   const std::lock_guard guard(mutex_);
   shortage_ = shortage;
+}
+
+bool Stage::isStuck() const {
+  const std::lock_guard guard(mutex_);
+  return stuck_;
 }
 
 void Stage::setStuck(bool stuck) {

@@ -87,10 +87,12 @@ class Stage {
   void setShortage(Shortage shortage);
   // The committer holds a block that it cannot write for now: sends are told so, settlements wait with it.
   void setStuck(bool stuck);
+  bool isStuck() const;
   bool refusesSends() const;  // or nearly
   // The next block goes to the next segment, so that this one can be emptied. Wake the committer. False:
-  // there is none.
-  bool seal();
+  // there is none, or this one holds no block yet (recovery looks for the chain's next block in the segment
+  // that follows, and not behind one that was passed over).
+  [[nodiscard]] bool seal();
   uint64_t rest() const;  // of the active segment
 
  private:

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -62,8 +63,8 @@ class Directory {
   // Not in a child made by fork: it would free its parent's store.
   virtual void unlock() = 0;
   virtual bool exists(const std::string& name) = 0;
-  // Number of the file that has this name now; kIo when there is none.
-  virtual Result<uint64_t> numberOf(const std::string& name) = 0;
+  // Number of the file that has this name now, if there is one.
+  virtual Result<std::optional<uint64_t>> numberOf(const std::string& name) = 0;
   // kIo when the directory was deleted, or moved away from where it was opened.
   virtual Status checkInPlace() = 0;
 };

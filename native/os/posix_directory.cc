@@ -129,13 +129,15 @@ class PosixDirectory final : public Directory {
     return ::fstatat(descriptor_.get(), name.c_str(), &state, AT_SYMLINK_NOFOLLOW) == 0;
   }
 
-  Result<uint64_t> numberOf(const std::string& name) override {
+  Result<std::optional<uint64_t>> numberOf(const std::string& name) override {
     MILLRACE_CHECK(isPlainName(name));
     struct stat state {};
     if (::fstatat(descriptor_.get(), name.c_str(), &state, AT_SYMLINK_NOFOLLOW) != 0) {
-      return failedCall("stat", pathOf(name), errno);
+      const int error = errno;
+      if (error == ENOENT || error == ENOTDIR) return std::optional<uint64_t>();
+      return failedCall("stat", pathOf(name), error);
     }
-    return static_cast<uint64_t>(state.st_ino);
+    return std::optional<uint64_t>(state.st_ino);
   }
 
   // A path that cannot be looked at for another reason (a right that was taken away) proves nothing.

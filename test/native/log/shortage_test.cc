@@ -31,6 +31,16 @@ bool sendsAgain(ModelStore& store) {
   return false;
 }
 
+// What no listener is told of: looked at again and again.
+bool becomes(const std::function<bool()>& state) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (!state()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
 // Sends, a commit each, until the store fails. Gives how many were confirmed.
 uint64_t sendUntilFailed(ModelStore& store) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
@@ -147,6 +157,79 @@ TEST(LogWriteThatFindsNoSpaceIsWrittenLater) {
   }
 }
 
+// The space that a block waits for is a segment's that is given up, and no other segment takes it.
+TEST(LogBlockHeldForSpaceGetsThatOfAPreparedSegment) {
+  SimulatedDisk disk(seed());
+  ModelStore store(disk.directory());
+  CHECK_OK(store.openAndStart());
+  CHECK(store.send({100}) == StageOutcome::kStaged);
+  CHECK(store.commit());
+  CHECK(becomes([&] { return store.log().stats().segments_free >= 3; }));
+  disk.setCapacity(disk.usedBytes() +
+                   kPageBytes);  // one page to copy to: enough for a header, and not for a block
+  disk.copyOnWrite();
+  for (int i = 0; i < 4; ++i) {
+    CHECK(store.send({9000}) == StageOutcome::kStaged);
+    CHECK(store.commit());
+    CHECK(sendsAgain(store));
+  }
+  expectEverything(store);
+  CHECK_OK(store.close());
+}
+
+// A checkpoint that finds no space is tried again when there is some, though nothing else happens.
+TEST(LogCheckpointThatFoundNoSpaceIsWrittenLater) {
+  for (const int error : {ENOSPC, ENOMEM}) {
+    SimulatedDisk disk(seed());
+    ModelStore store(disk.directory());
+    CHECK_OK(store.openAndStart());
+    CHECK(store.send({100}) == StageOutcome::kStaged);
+    CHECK(store.commit());
+    CHECK(becomes([&] { return store.log().stats().segments_free >= 3; }));
+    const uint64_t checkpoints = store.log().stats().checkpoints;
+    std::atomic<uint64_t> tried{0};
+    disk.setHook([&](Moment moment, const std::string& name) {
+      if (moment == Moment::kBeforeWrite && name.starts_with("checkpoint")) ++tried;
+    });
+    disk.inject({.call = Call::kWrite, .error = error, .persistent = true, .name = "checkpoint"});
+    store.log().requestCheckpoint();
+    CHECK(becomes([&] { return tried > 5; }));
+    CHECK_EQ(store.log().stats().checkpoints, checkpoints);
+    CHECK_EQ(store.log().stats().disk_full, error == ENOSPC);
+    disk.clearFaults();
+    CHECK(becomes([&] { return store.log().stats().checkpoints > checkpoints; }));
+    CHECK(sendsAgain(store));
+    CHECK(becomes([&] { return store.log().stats().segments_free >= 3; }));
+    expectEverything(store);
+    CHECK_OK(store.close());
+  }
+}
+
+// What is to be moved cannot be read for a while: it is moved later, though nothing else happens.
+TEST(LogMoveThatWasRefusedIsTriedAgain) {
+  SimulatedDisk disk(seed());
+  ModelStore store(disk.directory());
+  CHECK_OK(store.openAndStart());
+  for (int i = 0; i < 600; ++i) CHECK(store.send({9000}) == StageOutcome::kStaged);
+  CHECK(store.commit());
+  disk.inject({.call = Call::kRead, .error = ENOMEM, .persistent = true, .name = "segment"});
+  std::vector<MessageKey> dead;
+  const ModelState state = store.state();
+  for (const auto& [key, message] : state.live) {
+    if (key.second % 20 != 0) dead.push_back(key);
+  }
+  const uint64_t reads = disk.calls(Call::kRead);
+  CHECK(store.settle(dead) == StageOutcome::kStaged);
+  CHECK(store.commit());
+  CHECK(becomes([&] { return disk.calls(Call::kRead) > reads + 3; }));
+  CHECK(!store.log().failed());
+  CHECK_EQ(store.log().stats().moved_messages, 0u);
+  disk.clearFaults();
+  CHECK(becomes([&] { return store.log().stats().moved_messages > 0; }));
+  expectEverything(store);
+  CHECK_OK(store.close());
+}
+
 TEST(LogCloseDoesNotWaitForSpaceThatNeverComes) {
   SimulatedDisk disk(seed());
   ModelStore store(disk.directory());
@@ -209,6 +292,29 @@ TEST(LogFilesGoneUnderTheOpenStoreAreAFailure) {
       CHECK(closed.code() == Code::kStoreFailed);
       CHECK(closed.detail().find(name.empty() ? "moved away" : gone) != std::string::npos);
     }
+  }
+}
+
+// A look at the files that fails itself says nothing of them: for want of memory it is repeated, and anything
+// else is told as what it is.
+TEST(LogFilesThatCannotBeLookedAtAreNotSaidToBeGone) {
+  for (const int error : {ENOMEM, EACCES, EIO}) {
+    SimulatedDisk disk(seed());
+    ModelStore store(disk.directory());
+    CHECK_OK(store.openAndStart());
+    CHECK(store.send({100}) == StageOutcome::kStaged);
+    CHECK(store.commit());
+    disk.inject({.call = Call::kStat, .error = error, .persistent = true});
+    if (error == ENOMEM) {
+      for (int i = 0; i < 100; ++i) CHECK(store.send({8000}) == StageOutcome::kStaged);
+      CHECK(store.commit());
+    } else {
+      (void)sendUntilFailed(store);
+    }
+    const Status closed = store.close();
+    CHECK_EQ(closed.ok(), error == ENOMEM);
+    CHECK(closed.ok() || closed.detail().find("injected into stat") != std::string::npos);
+    CHECK(closed.detail().find("deleted") == std::string::npos);
   }
 }
 

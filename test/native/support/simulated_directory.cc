@@ -102,11 +102,12 @@ class SimulatedDirectory final : public os::Directory {
     return state_->image.entries.count(name) != 0;
   }
 
-  Result<uint64_t> numberOf(const std::string& name) override {
+  Result<std::optional<uint64_t>> numberOf(const std::string& name) override {
     const Guard guard(state_->mutex);
+    MILLRACE_RETURN_IF_ERROR(state_->enter(Call::kStat, name));
     const auto entry = state_->image.entries.find(name);
-    if (entry == state_->image.entries.end()) return Status::fromErrno("stat " + name, ENOENT);
-    return entry->second;
+    if (entry == state_->image.entries.end()) return std::optional<uint64_t>();
+    return std::optional<uint64_t>(entry->second);
   }
 
   Status checkInPlace() override {

@@ -9,7 +9,8 @@ namespace {
 
 const char* nameOf(Call call) {
   constexpr const char* kNames[] = {"open",  "create", "list", "rename",   "remove", "sync directory",
-                                    "pread", "pwrite", "sync", "truncate", "map",    "read mapping"};
+                                    "pread", "pwrite", "sync", "truncate", "map",    "read mapping",
+                                    "stat"};
   static_assert(std::size(kNames) == static_cast<size_t>(Call::kCount));
   return kNames[static_cast<size_t>(call)];
 }
@@ -69,6 +70,12 @@ uint64_t SimulatedDisk::State::sizeAllowed(uint64_t number) const {
   return own + left / kPageBytes * kPageBytes;
 }
 
+bool SimulatedDisk::State::mayWriteOver(uint64_t number, uint64_t offset, uint64_t bytes) const {
+  if (!copies_on_write || image.capacity == kUnlimited || offset >= file(number).size()) return true;
+  const uint64_t used = usedBytes();
+  return used <= image.capacity && alignUp(bytes, kPageBytes) <= image.capacity - used;
+}
+
 void SimulatedDisk::State::change(DirectoryChange change) {
   applyChange(image.entries, change);
   image.changes.push_back(std::move(change));
@@ -125,6 +132,11 @@ size_t SimulatedDisk::mappings() const { return state_->mappings.load(); }
 void SimulatedDisk::setCapacity(uint64_t bytes) {
   const std::lock_guard guard(state_->mutex);
   state_->image.capacity = bytes;
+}
+
+void SimulatedDisk::copyOnWrite() {
+  const std::lock_guard guard(state_->mutex);
+  state_->copies_on_write = true;
 }
 
 void SimulatedDisk::moveAway() {

@@ -40,6 +40,7 @@ enum class Call : uint8_t {
   kTruncate,
   kMap,
   kMappedRead,
+  kStat,
   kCount,
 };
 
@@ -92,6 +93,8 @@ class SimulatedDisk {
   // Files' sizes, rounded up to 4 KiB each, may not exceed this in sum; a write that does is cut short. Space
   // is free again at remove and truncate. Existing files may already be above it.
   void setCapacity(uint64_t bytes);
+  // From now on bytes that are written over others need free pages until they are written.
+  void copyOnWrite();
   // Somebody moves the whole directory away: those who have it open keep it.
   void moveAway();
   uint64_t usedBytes() const;

@@ -27,6 +27,8 @@ struct SimulatedDisk::State {
   uint64_t usedBytes() const;
   // How far file `number` may reach at most: alignUp of it is what the capacity leaves.
   uint64_t sizeAllowed(uint64_t number) const;
+  // Whether there are pages to copy what these bytes lie in, if the disk copies on write.
+  bool mayWriteOver(uint64_t number, uint64_t offset, uint64_t bytes) const;
   void change(DirectoryChange change);
   void hold(uint64_t number) { ++handles[number]; }
   void release(uint64_t number);
@@ -44,6 +46,7 @@ struct SimulatedDisk::State {
   };
   std::vector<ActiveFault> faults;
   bool moved_away = false;
+  bool copies_on_write = false;
   std::atomic<size_t> open_files{0};
   std::atomic<size_t> mappings{0};
   std::array<uint64_t, static_cast<size_t>(Call::kCount)> calls{};

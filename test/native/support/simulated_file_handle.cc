@@ -87,6 +87,9 @@ class SimulatedFileHandle final : public os::File {
       writePart(offset, data);
       return fault;
     }
+    if (!state().mayWriteOver(handle_.number(), offset, data.size())) {
+      return Status::fromErrno("pwrite " + name_, ENOSPC);
+    }
     const uint64_t allowed = state().sizeAllowed(handle_.number());
     if (data.size() > allowed || offset > allowed - data.size()) {
       if (offset < allowed) writable().write(offset, data.first(static_cast<size_t>(allowed - offset)));
