@@ -114,7 +114,7 @@ TEST(LogHoldsFewFilesOpenHoweverLargeTheBacklog) {
       CHECK(disk.openFiles() <= kOpenMax);
     }
     CHECK(store.commit());
-    CHECK(store.log().stats().segments > log::Mappings::kMappedMax + 40);
+    CHECK(store.log().stats().segments > log::Mappings::kMappedMax + 30);
     CHECK_OK(store.readAll());
     CHECK(disk.openFiles() <= kOpenMax);
     CHECK(disk.mappings() <= log::Mappings::kMappedMax);
