@@ -300,6 +300,32 @@ describe.each(levels)("a consumer of a $level queue", (level) => {
     }
   });
 
+  test("says when there is no memory to take with, and goes on when there is some", async () => {
+    const broker = await openBroker(level);
+    const queue = await broker.queue("tasks", { ...level.queue, codec: "bytes" });
+    const errors: Error[] = [];
+    const consumer = queue.consume(() => {}, { onError: (error) => void errors.push(error) });
+    queue.pause();
+    for (let n = 0; n < 3; n++) await queue.send(Buffer.alloc(100_000));
+    const ArrayBufferThen = globalThis.ArrayBuffer;
+    class Exhausted {
+      constructor() {
+        throw new RangeError("Array buffer allocation failed");
+      }
+    }
+    Object.assign(globalThis, { ArrayBuffer: Exhausted });
+    try {
+      queue.resume();
+      await until(() => errors.length > 1, "two tries");
+    } finally {
+      Object.assign(globalThis, { ArrayBuffer: ArrayBufferThen });
+    }
+    expect(errors[0]?.message).toBe("Array buffer allocation failed");
+    await until(() => queue.stats().acked === 3, "it goes on");
+    await consumer.close();
+    await within(consumer.closed, "closed");
+  });
+
   test("hands out again what a handler put back, without a turn of its own", async () => {
     const queue = await openQueue<number>(level, { maxDeliveries: 0 });
     await queue.send(1);

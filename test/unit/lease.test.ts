@@ -214,6 +214,46 @@ describe.each(levels)("a $level lease", (level) => {
     expect(done.size).toBe(40);
   });
 
+  test.each(["consume", "receive"])("a lease that is shortened reaches those who %s already", async (how) => {
+    const broker = await openBroker(level);
+    const queue = await broker.queue<number>("tasks", { ...level.queue, maxDeliveries: 1 });
+    const handled: number[] = [];
+    const lost: unknown[] = [];
+    const handle = async (message: Held): Promise<void> => {
+      handled.push(message.body);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      await message.ack().catch((error) => lost.push(error));
+    };
+    if (how === "consume") {
+      queue.consume(handle, { prefetch: 30 });
+    } else {
+      void (async () => {
+        for await (const message of queue.receive({ prefetch: 30 })) await handle(message);
+      })();
+    }
+    await queue.send(-1);
+    await until(() => queue.stats().acked === 1, "it runs with the old lease");
+    await broker.queue("tasks", { visibilityTimeout: 500 });
+    // Together they take several leases.
+    await queue.sendBatch(Array.from({ length: 30 }, (_, n) => n));
+    await until(() => queue.stats().acked === 31, "all are acked", 30_000);
+    expect(handled).toEqual([-1, ...Array.from({ length: 30 }, (_, n) => n)]);
+    expect(lost).toEqual([]);
+    expect(queue.stats().deadLettered).toBe(0);
+  });
+
+  test("a lease that has begun keeps its time when the setting is shortened", async () => {
+    const broker = await openBroker(level);
+    const queue = await broker.queue<number>("tasks", level.queue);
+    await queue.sendBatch([1, 2]);
+    const held = await takeOne(queue);
+    await broker.queue("tasks", { visibilityTimeout: 30 });
+    await takeOne(queue);
+    await until(() => queue.stats().ready === 1, "the lease with the new time ends");
+    await held.ack();
+    expect(queue.stats()).toMatchObject({ acked: 1, ready: 1, leaseLost: 0 });
+  });
+
   test("what waited too long ahead of a busy handler goes to others, and the count stays right", async () => {
     const queue = await openQueue<string>(level, { visibilityTimeout: 400, maxDeliveries: 1 });
     await queue.sendBatch(["a", "b", "c"]);
