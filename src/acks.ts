@@ -164,11 +164,6 @@ export class Acks {
     this.#onCrossed = onCrossed;
   }
 
-  /** How many have been said and have not crossed. */
-  get waiting(): number {
-    return this.#size;
-  }
-
   add(seq: number, deliveryCount: number): Promise<void> {
     if (this.session.ended !== undefined) return refused(this.session.ended);
     // Whatever may throw comes before the first change (see stack.ts).
@@ -223,11 +218,11 @@ export class Acks {
     this.#jobs = false;
     if (this.#size === 0) return;
     if (this.#crossing?.awaited) this.flush();
-    else this.atNextTurn();
+    else this.#crossAtTurn();
   }
 
-  atNextTurn(): void {
-    if (this.#turn || this.#size === 0) return;
+  #crossAtTurn(): void {
+    if (this.#turn) return;
     nextTurn(this.#flushAtTurn);
     this.#turn = true;
   }

@@ -168,11 +168,13 @@ export class Consumer<T> implements Closable, AsyncDisposable {
       if (message === undefined) break;
       this.#start(message);
     }
-    this.#leases.settleSoon();
+    this.#leases.settle();
   }
 
   readonly #look = (): void => {
     this.#looking = false;
+    // What is done is said before the next handler begins: that one may end this thread.
+    this.#leases.settle();
     this.#pump();
   };
 

@@ -176,6 +176,10 @@ export class Feed<T> implements Closable {
 
   #serveTurns(): void {
     while (this.#turns.length > 0) {
+      if (this.#error !== undefined) {
+        this.#turns.shift()?.reject(this.#takeError());
+        continue;
+      }
       if (this.#done) {
         this.#turns.shift()?.resolve({ done: true, value: undefined });
         continue;
@@ -188,9 +192,7 @@ export class Feed<T> implements Closable {
       if (message !== undefined) {
         this.#last = message;
         this.#turns.shift()?.resolve({ done: false, value: message });
-      } else if (this.#error !== undefined) {
-        this.#turns.shift()?.reject(this.#takeError());
-      } else if (!this.#done) {
+      } else if (this.#error === undefined && !this.#done) {
         return;
       }
     }

@@ -176,14 +176,14 @@ export class LeaseHolder<T> implements Lessor {
     return this.#acks.add(seq, deliveryCount);
   }
 
-  /** ack() for callers that do not want to know, and that call settleSoon() before they let go. */
+  /** ack() for callers that do not want to know, and that call settle() before they let go. */
   ackQuietly(message: Message<T>): void {
     this.#acks.addQuietly(message.seqNumber, message.delivery);
   }
 
-  /** Sees to it that what was acked quietly crosses. */
-  settleSoon(): void {
-    if (this.#acks.waiting > 0) this.#acks.atNextTurn();
+  /** What was acked crosses now. */
+  settle(): void {
+    this.#acks.flush();
   }
 
   answer(verb: number, seq: number, deliveryCount: number, ms: number, reason: string): Promise<void> {

@@ -45,7 +45,8 @@ napi_value openTurn(napi_env env, napi_callback_info) {
 }  // namespace
 
 TurnWatch& TurnWatch::instance() {
-  static auto* const watch = new TurnWatch();  // never destroyed: its thread outlives every environment
+  // Never destroyed: its thread outlives every environment.
+  static auto* const watch = std::make_unique<TurnWatch>().release();
   return *watch;
 }
 

@@ -147,9 +147,7 @@ describe.each(levels)("closing at work on a $level queue", (level) => {
       await until(() => queue.stats().returned + queue.stats().deadLettered > n, "it is back");
     }
     await until(() => queue.stats().deadLettered === 1, "the poison is a dead letter");
-    expect(queue.peek().map(({ body, deliveryCount }) => [body, deliveryCount])).toEqual([
-      ["other", undefined],
-    ]);
+    expect(queue.peek().map(({ body }) => body)).toEqual(["other"]);
   });
 
   test("a loop that answered before it left has failed nothing", async () => {

@@ -24,7 +24,7 @@ describe.each(levels)("a $level broker", (level) => {
     await queue.sendBatch([1, 2, 3, 4, 5]);
     const held = await take(queue, 5);
     const stream = queue.receive();
-    await broker.close();
+    await broker.close({ timeout: 0 });
     expect(broker.closed).toBe(true);
     const refused: Record<string, () => unknown> = {
       send: () => queue.send(1),
@@ -113,7 +113,7 @@ describe.each(levels)("a $level broker", (level) => {
     for (const send of sends) await expect(within(send, "the send")).rejects.toEqual(coded("CLOSED"));
   });
 
-  test("gives running handlers their time and aborts their signal when it closes", async () => {
+  test("gives running handlers their time and aborts their signal when it is over", async () => {
     const broker = await openBroker(level);
     const queue = await broker.queue<number>("tasks", level.queue);
     await queue.send(1);
@@ -124,7 +124,7 @@ describe.each(levels)("a $level broker", (level) => {
       finished = true;
     });
     await until(() => consumer.running === 1, "the handler runs");
-    await broker.close();
+    await broker.close({ timeout: 20 });
     expect(finished).toBe(true);
   });
 
@@ -181,7 +181,7 @@ describe.each(levels)("a $level broker", (level) => {
     await twin.send(1);
     expect(broker.stats().sessions).toBe(2);
     await takeOne(twin);
-    await here.close();
+    await here.close({ timeout: 0 });
     expect(broker.stats().sessions).toBe(1);
     expect(() => twin.trySend(2)).toThrow(expect.objectContaining({ code: "CLOSED" }));
     expect((await takeOne(queue)).deliveryCount).toBe(2);

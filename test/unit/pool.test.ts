@@ -96,10 +96,21 @@ describe.each(levels)("a pool on a $level queue", (level) => {
     expect(pool.restarts).toBe(0);
   });
 
-  test("close lets running agents finish, aborts their signal and gives the rest back", async () => {
+  test("close aborts the signal of agents that take longer than it waits, which is no failure", async () => {
+    const { pool, tasks, done } = await start({ threads: 1 });
+    await pool.ready;
+    await tasks.send({ n: 0, how: "until aborted" });
+    await until(() => tasks.stats().inFlight === 1, "the agent runs");
+    await within(pool.close({ timeout: 50 }), "close");
+    expect((await results(done, 1))[0]?.n).toBe(0);
+    await until(() => tasks.stats().inFlight === 0 && tasks.stats().settling === 0, "the lease is back");
+    expect(tasks.stats().deadLettered).toBe(0);
+  });
+
+  test("close lets running agents finish and gives the rest back", async () => {
     const { pool, tasks, done } = await start({ threads: 1, prefetch: 8 });
     await pool.ready;
-    await tasks.sendBatch([{ n: 0, how: "until aborted" }, { n: 1 }, { n: 2 }]);
+    await tasks.sendBatch([{ n: 0, how: "long" }, { n: 1 }, { n: 2 }]);
     await until(() => tasks.stats().inFlight === 3, "the agent runs");
     await within(pool.close(), "close");
     expect((await results(done, 1))[0]?.n).toBe(0);

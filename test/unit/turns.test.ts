@@ -80,7 +80,7 @@ const ways: Record<string, (queue: Queue<Job>, handle: () => void, random: Rando
 async function openQueue(options: QueueOptions): Promise<Queue<Job>> {
   const broker = await Broker.open();
   onTestFinished(() => broker.close({ timeout: 0 }));
-  return (await broker.queue<unknown>("jobs", options)) as Queue<Job>;
+  return (await broker.queue("jobs", options)) as Queue<Job>;
 }
 
 /** The longest work between two turns of the event loop while `busy` is true. */
