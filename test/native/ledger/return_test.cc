@@ -84,20 +84,6 @@ TEST(LedgerExpiryAndDeathAtTheLimitAreDead) {
   CHECK_EQ(queue.counts().dying, 2u);
 }
 
-TEST(LedgerWithoutLimitNothingDiesUntilTheCountIsFull) {
-  QueueDriver queue({.max_deliveries = 0});
-  queue.send(1);
-  for (uint32_t count = 1; count < kDeliveriesMax; ++count) {
-    const Delivery d = queue.takeOne(1);
-    CHECK_EQ(d.delivery_count, count);
-    const bool returned = (count % 2 ? queue.nack(1, d) : queue.release(1, d)).answer == Answer::kReturned;
-    CHECK(returned);
-  }
-  const Delivery last = queue.takeOne(1);
-  CHECK_EQ(last.delivery_count, kDeliveriesMax);
-  CHECK(queue.release(1, last).answer == Answer::kDead);
-}
-
 TEST(LedgerReleaseDoesNotCount) {
   QueueDriver queue({.max_deliveries = 1});
   queue.send(1);
