@@ -163,12 +163,13 @@ void Environment::stopTimer(uint64_t id) {
   release();
 }
 
-// The order matters: what leaves here while the sessions go must find nobody to tell.
+// The order matters. A finished opening that waits among the completions is held by nothing else: it must be
+// told before they are dropped. And what leaves here while the sessions go must find nobody to tell.
 void Environment::end() {
   ending = true;
-  completions->end();
   for (Opening* opening : openings) opening->abandon();
   openings.clear();
+  completions->end();
   while (!sessions.empty()) (*sessions.begin())->detach();
 }
 

@@ -84,6 +84,22 @@ describe.each(durableLevels)("a $level directory", (level) => {
     }
   });
 
+  test("opens after its opener ended before it heard that it was open", async () => {
+    for (let round = 0; round < 8; round++) {
+      const dir = temporaryDirectory();
+      const workerData = { dir, blockMs: 40 * round };
+      await once(new Worker(fixture("opener-that-blocks"), { workerData }), "exit");
+      const broker = await open({ dir, ...level.broker });
+      await broker.close();
+    }
+    // Nobody is taken for leaving for ever: that would let an open of a locked directory wait (30 s).
+    const dir = temporaryDirectory();
+    await open({ dir, ...level.broker });
+    const from = performance.now();
+    await expect(Broker.open({ dir })).rejects.toMatchObject({ code: "STORE_LOCKED" });
+    expect(performance.now() - from).toBeLessThan(25_000);
+  });
+
   test("stays locked while somebody has it open, whoever else comes and goes", async () => {
     const dir = temporaryDirectory();
     const held = await open({ dir, ...level.broker });
