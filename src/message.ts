@@ -35,7 +35,10 @@ export interface NackOptions {
 
 /** Why and when a message became a dead letter. */
 export interface DeadLetter {
-  /** What the consumer said, or "visibility timeout", "consumer died", "the process died". */
+  /**
+   * What the consumer said, or "visibility timeout", "consumer died", "the process died", "there was no place for it
+   * when the process ended".
+   */
   readonly reason: string;
   /** Name of the queue it died in, and its seq there. */
   readonly queue: string;

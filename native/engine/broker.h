@@ -223,6 +223,7 @@ class Broker final : private log::Listener, private log::RecoverySink {
   [[nodiscard]] bool beginSuspectLocked(Queue& queue, Consumer& consumer, size_t bytes,
                                         uint64_t& needed_bytes);
   void cancelSuspect(Queue& queue, ledger::Seq seq);
+  void takeBackSuspectLocked(Queue& queue, Consumer& consumer, const ledger::Delivery& suspect, bool damaged);
   void endHold(uint32_t queue_id, const log::RecordReader& record);
   uint64_t tendSuspects();
   void markSuspect(const ledger::Suspects::Due& due);

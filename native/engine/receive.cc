@@ -181,27 +181,30 @@ Receipt Broker::receive(Consumer& consumer, MutableBytes inbox, uint32_t max) {
 void Broker::setDamagedAside(Queue& queue, Consumer& consumer, Receipt& receipt) {
   const std::lock_guard lock(queue.mutex);
   const bool passing = receipt.error.isPassing();
-  const size_t kept = passing ? receipt.count : std::max<size_t>(receipt.count, 1);
-  if (kept < consumer.deliveries.size()) {
-    const auto first = consumer.deliveries.begin() + static_cast<ptrdiff_t>(kept);
-    queue.ledger.untake(consumer.id, {first, consumer.deliveries.end()});
-    if (!passing) wakeLocked(queue, queue.ledger.counts().ready);
+  const ledger::Delivery first = consumer.deliveries.front();
+  if (first.was_suspect) {  // it comes alone
+    takeBackSuspectLocked(queue, consumer, first, !passing);
+  } else {
+    const size_t kept = passing ? receipt.count : std::max<size_t>(receipt.count, 1);
+    const auto behind = consumer.deliveries.begin() + static_cast<ptrdiff_t>(kept);
+    queue.ledger.untake(consumer.id, {behind, consumer.deliveries.end()});
+    if (!passing && receipt.count == 0) queue.ledger.setAside(consumer.id, first.seq, first.delivery_count);
+    // Others may wait for what went back. Where there was nothing to read with, the timer wakes them.
+    if (passing)
+      scheduleLocked(queue);
+    else
+      wakeLocked(queue, queue.ledger.counts().ready);
   }
   if (receipt.count > 0) {
     receipt.error = Status();  // met again with the next call
     return;
   }
   if (passing) {  // nothing is damaged: the timer wakes it for another try
-    const ledger::Delivery& first = consumer.deliveries.front();
-    if (first.was_suspect) cancelSuspect(queue, first.seq);
     receipt.error = Status();
     waitLocked(queue, consumer);
     scheduleLocked(queue);
     return;
   }
-  const ledger::Delivery& damaged = consumer.deliveries.front();
-  queue.ledger.setAside(consumer.id, damaged.seq, damaged.delivery_count);
-  if (damaged.was_suspect) cancelSuspect(queue, damaged.seq);
   queue.counters.corrupt++;
 }
 

@@ -12,16 +12,22 @@
 namespace millrace::engine {
 
 // Finds out what died with the last process and who stood beside. The unit that has it all; nothing of it is
-// begun before that is committed.
+// begun before that is committed. A program from before the rule hands out several suspects at once: where
+// two seem to be in their hold, nobody knows which it was, and none is charged.
 uint64_t Broker::judgeSuspects() {
   const std::vector<Queue*> queues = allQueues();
   uint32_t longest_run_ms = 0;
-  for (const Queue* queue : queues) longest_run_ms = std::max(longest_run_ms, queue->ledger.longestRunMs());
+  uint32_t held = 0;
+  for (Queue* queue : queues) {
+    const std::lock_guard lock(queue->mutex);
+    longest_run_ms = std::max(longest_run_ms, queue->ledger.longestRunMs());
+    held += queue->ledger.heldSuspects();
+  }
   suspects_.setLongestRun(longest_run_ms);
   uint64_t unit = 0;
   for (Queue* queue : queues) {
     const std::lock_guard lock(queue->mutex);
-    const ledger::Recovered recovered = queue->ledger.finishRecovery(longest_run_ms);
+    const ledger::Recovered recovered = queue->ledger.finishRecovery(longest_run_ms, held == 1);
     for (const ledger::Dead& one : recovered.killers)
       queue->doomed.push_back({one, "the process died", true});
     for (const ledger::Dead& one : recovered.dying) {
@@ -56,14 +62,39 @@ bool Broker::beginSuspectLocked(Queue& queue, Consumer& consumer, size_t bytes, 
   return true;
 }
 
-// It was not handed out after all, or never can be.
+// The journal refused it: it was not begun, and nothing in the log says that it was.
 void Broker::cancelSuspect(Queue& queue, ledger::Seq seq) {
+  const uint64_t now_ms = now().monotonic_ms;
+  uint64_t next_ms = kNever;
   {
     const std::lock_guard lock(suspects_mutex_);
     suspects_.cancel(queue.id, seq);
+    suspects_.pause(now_ms);
     holding_.store(suspects_.holds());
+    next_ms = suspects_.nextMs(now_ms);
   }
-  timer_.schedule(kSuspectsTimer, 0);
+  timer_.schedule(kSuspectsTimer, next_ms);
+}
+
+// It was begun, and its consumer cannot have it now, or never: the log has to say that nobody had it, or a
+// death would charge it. That record ends the hold; what was in the way may be in the way of the next one.
+void Broker::takeBackSuspectLocked(Queue& queue, Consumer& consumer, const ledger::Delivery& suspect,
+                                   bool damaged) {
+  {
+    const std::lock_guard lock(suspects_mutex_);
+    suspects_.pause(now().monotonic_ms);
+  }
+  std::optional<ledger::Returned> told;
+  if (damaged) {
+    told = queue.ledger.markSuspect(suspect.seq, suspect.delivery_count, 0);
+    queue.ledger.setAside(consumer.id, suspect.seq, suspect.delivery_count);
+  } else {
+    const ledger::Outcome outcome = queue.ledger.release(consumer.id, suspect.seq, suspect.delivery_count);
+    if (outcome.answer == ledger::Answer::kReturned) told = outcome.returned;
+  }
+  uint64_t unit = 0;
+  if (told.has_value())
+    (void)stageReturnsLocked(queue, {&*told, 1}, unit);  // in a store that failed no hold ends
 }
 
 // The committer met a record of this queue; it may be the one that ends the hold.
@@ -117,7 +148,7 @@ void Broker::markSuspect(const ledger::Suspects::Due& due) {
     return;
   }
   const std::lock_guard suspects_lock(suspects_mutex_);
-  suspects_.forget(due.queue, due.seq);
+  suspects_.forget(due);
 }
 
 // The place is free: it goes to the suspect with the fewest failures among those that somebody waits for.

@@ -224,9 +224,12 @@ class Ledger {
   void replayReturned(const Returned& returned);
   // After replay: the longest time that a process ran after it had begun a suspect, as far as is known.
   uint32_t longestRunMs() const;
+  // After replay: how many were in their hold.
+  uint32_t heldSuspects() const;
   // After that: what was in flight becomes SUSPECT, uncounted, but for the one in its hold, which failed.
-  // `longest_run_ms` is that of all queues.
-  Recovered finishRecovery(uint32_t longest_run_ms);
+  // `longest_run_ms` is that of all queues. Without `charge` even that one did not: several of all queues
+  // look as if they were in it.
+  Recovered finishRecovery(uint32_t longest_run_ms, bool charge = true);
 
   const Counts& counts() const;
   bool empty() const;  // holds no message in any state

@@ -149,26 +149,38 @@ uint32_t Ledger::longestRunMs() const {
   return longest;
 }
 
-Recovered Ledger::finishRecovery(uint32_t longest_run_ms) {
+uint32_t Ledger::heldSuspects() const {
+  const State& state = *state_;
+  uint32_t held = 0;
+  for (Chunk* chunk = state.table.atOrAfter(0); chunk; chunk = state.table.atOrAfter(chunk->number + 1)) {
+    for (uint64_t bits = chunk->live & ~chunk->fresh; bits != 0; bits &= bits - 1) {
+      if (state.suspicion({chunk, static_cast<uint32_t>(std::countr_zero(bits))}) == Suspicion::kHeld) ++held;
+    }
+  }
+  return held;
+}
+
+Recovered Ledger::finishRecovery(uint32_t longest_run_ms, bool charge) {
   State& state = *state_;
   Recovered recovered;
   for (Chunk* chunk = state.table.atOrAfter(0); chunk; chunk = state.table.atOrAfter(chunk->number + 1)) {
     // Never-delivered messages, most of a backlog, are passed over 64 at a time.
     for (uint64_t bits = chunk->live & ~chunk->fresh; bits != 0; bits &= bits - 1) {
       const Place at{chunk, static_cast<uint32_t>(std::countr_zero(bits))};
-      if (isWaiting(at)) state.judge(at, longest_run_ms, recovered);
+      if (isWaiting(at)) state.judge(at, longest_run_ms, charge, recovered);
     }
   }
   return recovered;
 }
 
 // The process died: was it this one, did it only stand beside, or was it not in flight at all?
-void Ledger::State::judge(Place at, uint32_t longest_run_ms, Recovered& recovered) {
+void Ledger::State::judge(Place at, uint32_t longest_run_ms, bool charge, Recovered& recovered) {
   const Suspicion suspicion_before = suspicion(at);
   if (suspicion_before == Suspicion::kNone && !at.entry().unreturned()) return;
   leave(at);
   at.entry().setUnreturned(false);
-  const bool killer = suspicion_before == Suspicion::kHeld;
+  const bool held = suspicion_before == Suspicion::kHeld;
+  const bool killer = held && charge;
   if (suspicion_before == Suspicion::kDoomed || (killer && usedUp(at))) {
     enterDying(at);
     const Entry& entry = at.entry();
@@ -179,7 +191,8 @@ void Ledger::State::judge(Place at, uint32_t longest_run_ms, Recovered& recovere
   }
   Past& past = remember(at);
   const bool known = suspicion_before == Suspicion::kSuspect && past.ran_ms == longest_run_ms;
-  if (suspicion_before == Suspicion::kNone && past.uncounted < deliveries(at)) ++past.uncounted;
+  const bool innocent = suspicion_before == Suspicion::kNone || (held && !charge);
+  if (innocent && past.uncounted < deliveries(at)) ++past.uncounted;
   past.ran_ms = longest_run_ms;
   enterSuspect(at);
   if (known) return;

@@ -64,7 +64,7 @@ struct Ledger::State {
   Saved saved(Place at) const;
   Returned verdict(Place at) const;
   void note(Place at, const Mark& mark, uint32_t uncounted, uint64_t first_delivery_ms);
-  void judge(Place at, uint32_t longest_run_ms, Recovered& recovered);
+  void judge(Place at, uint32_t longest_run_ms, bool charge, Recovered& recovered);
 };
 
 inline uint64_t addSaturating(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }

@@ -41,6 +41,11 @@ void Suspects::cancel(uint32_t queue, Seq seq) {
   if (hold_ && hold_->is(queue, seq)) hold_.reset();
 }
 
+void Suspects::pause(uint64_t now_ms) {
+  offered_queue_ = kNobody;
+  offered_until_ms_ = now_ms + kPauseMs;
+}
+
 bool Suspects::settled(uint32_t queue, Seq first, uint64_t count) {
   if (!hold_ || hold_->queue != queue || hold_->seq < first || hold_->seq - first >= count) return false;
   hold_.reset();
@@ -71,8 +76,10 @@ std::optional<Suspects::Due> Suspects::popDue(uint64_t now_ms) {
   return Due{due->queue, due->seq, due->delivery_count, clampMs(now_ms - due->began_ms)};
 }
 
-void Suspects::forget(uint32_t queue, Seq seq) {
-  std::erase_if(outlived_, [&](const Begun& one) { return one.is(queue, seq); });
+void Suspects::forget(const Due& due) {
+  std::erase_if(outlived_, [&](const Begun& one) {
+    return one.is(due.queue, due.seq) && one.delivery_count == due.delivery_count;
+  });
 }
 
 uint64_t Suspects::nextMs(uint64_t now_ms) const {

@@ -35,6 +35,8 @@ class Suspects {
   // So long a place is kept for the queue whose suspect has the fewest failures, and whose consumer was
   // woken.
   static constexpr uint64_t kOfferMs = 5;
+  // After something that a delivery needs was not to be had.
+  static constexpr uint64_t kPauseMs = 20;
   static constexpr uint64_t kNever = UINT64_MAX;
 
   // A record is to be written: this suspect was begun `ran_ms` ago, and its hold is over.
@@ -60,6 +62,8 @@ class Suspects {
   void begin(uint32_t queue, Seq seq, uint32_t delivery_count, uint64_t now_ms);
   // It was not handed out after all.
   void cancel(uint32_t queue, Seq seq);
+  // Nobody begins one, and no place is offered, for a moment.
+  void pause(uint64_t now_ms);
   // These messages are gone, durably. True: the hold is over.
   bool settled(uint32_t queue, Seq first, uint64_t count);
   // This delivery ended, or was marked, durably. True: the hold is over.
@@ -68,7 +72,7 @@ class Suspects {
   // A mark that is due now. Told once.
   std::optional<Due> popDue(uint64_t now_ms);
   // The suspect whose mark was due is not in flight any more.
-  void forget(uint32_t queue, Seq seq);
+  void forget(const Due& due);
   // When to look at popDue() or at an offer that nobody took.
   uint64_t nextMs(uint64_t now_ms) const;
 
@@ -83,12 +87,13 @@ class Suspects {
     bool is(uint32_t other_queue, Seq other_seq) const { return queue == other_queue && seq == other_seq; }
   };
 
+  static constexpr uint32_t kNobody = UINT32_MAX;
   bool isOffered(uint64_t now_ms) const { return offered_queue_ != 0 && now_ms < offered_until_ms_; }
 
   uint64_t longest_run_ms_ = 0;
   std::optional<Begun> hold_;
   std::deque<Begun> outlived_;  // begun and not known to be over, the earliest first: that one is marked
-  uint32_t offered_queue_ = 0;  // 0: none
+  uint32_t offered_queue_ = 0;  // 0: none; kNobody: a pause
   uint64_t offered_until_ms_ = 0;
 };
 

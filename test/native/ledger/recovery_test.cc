@@ -1,3 +1,4 @@
+#include "ledger/suspects.h"
 #include "ledger/suspicion.h"
 #include "queue_driver.h"
 
@@ -185,6 +186,33 @@ TEST(LedgerReplayTellsTheSuspectFromTheOneInItsHold) {
     CHECK_EQ(recovered.killers.size(), over ? 0u : 1u);
     CHECK_EQ(queue.counts().suspects, over ? 2u : 1u);
   }
+}
+
+TEST(LedgerSuspectsThatSeemToBeInOneHoldAreNotCharged) {
+  QueueDriver queue({.max_deliveries = 1});
+  queue.send(2);
+  for (const Seq seq : Seqs{1, 2}) {
+    queue.ledger().replayDelivered(seq, 1, 1);
+    queue.ledger().replayReturned({seq, 1, 1, dueOfMark({Suspicion::kSuspect, 0}), 7});
+    queue.ledger().replayDelivered(seq, 1, 2);
+  }
+  CHECK_EQ(queue.ledger().heldSuspects(), 2u);
+  const Recovered recovered = queue.ledger().finishRecovery(0, false);
+  CHECK(recovered.killers.empty());
+  CHECK_EQ(queue.counts().suspects, 2u);
+  CHECK_EQ(recovered.marks.size(), 2u);
+  for (const Returned& mark : recovered.marks) CHECK_EQ(mark.uncounted, mark.deliveries);
+  CHECK_EQ(queue.ledger().heldSuspects(), 0u);
+}
+
+TEST(LedgerPausedHoldIsNobodys) {
+  Suspects suspects;
+  suspects.pause(1000);
+  CHECK(!suspects.mayBegin(1, 1000));
+  CHECK(!suspects.isFree(1000));
+  CHECK_EQ(suspects.nextMs(1000), 1000 + Suspects::kPauseMs);
+  CHECK(suspects.mayBegin(1, 1000 + Suspects::kPauseMs));
+  CHECK(suspects.isFree(1000 + Suspects::kPauseMs));
 }
 
 TEST(LedgerCloseGivesEverythingBackUncounted) {
