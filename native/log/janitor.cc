@@ -102,8 +102,7 @@ bool Janitor::mayGoOn() const { return !hurry_.load(std::memory_order_relaxed) &
 
 void Janitor::work() {
   lookAtFiles();
-  const Status let_go = tools_.pool.letGo();
-  if (!let_go.ok()) return fail(let_go);
+  letGo();
   const Shortage held = write_refused_.exchange(Shortage::kNone, std::memory_order_relaxed);
   if (held != Shortage::kNone) setShortage(held);
   if (held == Shortage::kSpace) (void)giveUpPrepared();
@@ -169,8 +168,17 @@ Status Janitor::findFiles() {
   return tools_.pool.checkFiles();
 }
 
+// Closes what the committer is done with.
+void Janitor::letGo() {
+  const Status let_go = tools_.pool.letGo();
+  if (!let_go.ok()) fail(let_go);
+}
+
 void Janitor::prepareAhead() {
   while (mayGoOn() && tools_.stage.prepared() < kPreparedAhead) {
+    // A committer that is faster than this loop keeps it going, and seals a segment for each that it
+    // prepares.
+    letGo();
     if (!prepareOne()) return;
     if (tools_.stage.addPrepared(1)) tools_.committer.wake();
     if (tools_.stage.prepared() >= kPreparedAhead && !somethingWaits()) setShortage(Shortage::kNone);

@@ -66,6 +66,7 @@ class Janitor {
   bool makeRoom();  // true: look again
   void fail(const Status& status);
   bool mayGoOn() const;
+  void letGo();
   void prepareAhead();
   [[nodiscard]] bool prepareOne();  // false: the disk is full, or it failed
   Status prepareNew();
