@@ -134,9 +134,13 @@ test("a signal's listener goes with the last of those who share it", async () =>
   const queue = await broker.queue("q");
   const { old, signal } = oldController();
   const loops = [1, 2, 3].map(() => queue.receive({ signal }));
+  // A loop listens from its first turn on.
+  expect(old.listeners.size).toBe(0);
+  const turns = loops.map((loop) => loop.next());
   expect(old.listeners.size).toBe(1);
   for (const loop of loops) await loop.return();
   expect(old.listeners.size).toBe(0);
+  for (const { done } of await Promise.all(turns)) expect(done).toBe(true);
   await queue.receive({ signal }).return();
   expect(old.listeners.size).toBe(0);
 });
