@@ -33,6 +33,7 @@ export class Feed<T> implements Closable {
   readonly #turns: Turn<T>[] = [];
   #leases: LeaseHolder<T> | undefined;
   #stopWatching: () => void = () => {};
+  #stopListening: () => void = () => {};
   #letGo: (() => void) | undefined;
   #last: Message<T> | undefined;
   #error: Error | undefined;
@@ -140,15 +141,14 @@ export class Feed<T> implements Closable {
         else if (this.#turns.length > 0) this.#serve();
       },
     });
-    const stopListening = this.#session.onEnd((error) => {
-      if (!(error instanceof MillraceError) || error.code !== "CLOSED") this.#error = error;
+    // Until it is forgotten: with the broker every lease ends, also those of a loop that is over.
+    this.#stopListening = this.#session.onEnd((error) => {
+      const closed = error instanceof MillraceError && error.code === "CLOSED";
+      if (!closed && !this.#done) this.#error = error;
       this.#finish();
+      this.#forgetIfFree();
     });
-    const stopWatching = this.#signal === undefined ? () => {} : onAbort(this.#signal, () => this.#finish());
-    this.#stopWatching = () => {
-      stopListening();
-      stopWatching();
-    };
+    if (this.#signal !== undefined) this.#stopWatching = onAbort(this.#signal, () => this.#finish());
     this.#host.add(this);
   }
 
@@ -213,8 +213,8 @@ export class Feed<T> implements Closable {
   #finish(): void {
     if (this.#done) return;
     this.#done = true;
-    this.#stopWatching();
     this.#leases?.stop();
+    this.#stopWatching();
     this.#serve();
     this.#forgetIfFree();
   }
@@ -229,6 +229,7 @@ export class Feed<T> implements Closable {
     const leases = this.#leases;
     if (leases === undefined) return;
     this.#leases = undefined;
+    this.#stopListening();
     leases.close();
     this.#host.remove(this);
     this.#whenFree?.();

@@ -12,10 +12,11 @@ using Shared = std::shared_ptr<TurnFlag>;
 
 napi_value arm(napi_env env, napi_callback_info info) {
   void* data = nullptr;
+  napi_value watched = nullptr;
   if (napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data) == napi_ok && data != nullptr) {
-    TurnWatch::instance().arm(*static_cast<Shared*>(data));
+    (void)napi_get_boolean(env, TurnWatch::instance().arm(*static_cast<Shared*>(data)), &watched);
   }
-  return nullptr;
+  return watched;
 }
 
 void forget(napi_env, void*, void* hint) { delete static_cast<Shared*>(hint); }
@@ -50,18 +51,16 @@ TurnWatch& TurnWatch::instance() {
   return *watch;
 }
 
-void TurnWatch::arm(std::shared_ptr<TurnFlag> flag) {
+bool TurnWatch::arm(std::shared_ptr<TurnFlag> flag) {
   bool first = false;
   {
     const std::lock_guard lock(mutex_);
-    if (!thread_.joinable() && !thread_.start([this] { run(); }).ok()) {
-      flag->over.store(1, std::memory_order_relaxed);
-      return;
-    }
+    if (!thread_.joinable() && !thread_.start([this] { run(); }).ok()) return false;
     first = armed_.empty();
     armed_.push_back({monotonicMs() + kDeliveringMsMax, std::move(flag)});
   }
   if (first) changed_.notify_one();
+  return true;
 }
 
 void TurnWatch::run() {

@@ -30,8 +30,8 @@ static_assert(sizeof(TurnFlag) == sizeof(int32_t) && std::atomic<int32_t>::is_al
 class TurnWatch {
  public:
   static TurnWatch& instance();
-  // Any thread: `flag` is set to 1 in kDeliveringMsMax; now, if the system has no thread to give.
-  void arm(std::shared_ptr<TurnFlag> flag);
+  // Any thread: `flag` is set to 1 in kDeliveringMsMax. False: not, for the system has no thread to give.
+  bool arm(std::shared_ptr<TurnFlag> flag);
 
  private:
   struct Armed {
@@ -46,7 +46,7 @@ class TurnWatch {
   os::Thread thread_;        // started under mutex_, never joined
 };
 
-// Exports openTurn() => { over: Int32Array of one element, arm() }.
+// Exports openTurn() => { over: Int32Array of one element, arm() => boolean }.
 bool registerTurnWatch(napi_env env, napi_value exports);
 
 }  // namespace millrace::addon

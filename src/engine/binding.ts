@@ -126,8 +126,8 @@ export interface NativeBinding extends NativeRingModule {
   now(): number;
   /** Calls `nothing`, which throws a RangeError if there is too little stack: see stack.ts. */
   ensureStack(nothing: () => void): void;
-  /** `over[0]` becomes 1 in the 10 ms after arm() (native/addon/turn_watch.h). */
-  openTurn(): { readonly over: Int32Array; arm(): void };
+  /** `over[0]` becomes 1 in the 10 ms after arm(), if that was true (native/addon/turn_watch.h). */
+  openTurn(): { readonly over: Int32Array; arm(): boolean };
   connect(hooks: NativeHooks): NativePort;
 }
 

@@ -2,7 +2,8 @@
  * The event loop's turn. Deliveries that wait for nothing slower than each other would keep timers, I/O and signals
  * waiting until the backlog is empty; so whoever delivers gives way after 10 ms, and goes on in the next turn.
  *
- * T1 At any time a native thread watches the time (for 10 ms since the last beginTurn) or `turn.over` is set.
+ * T1 At any time a native thread watches the time (for 10 ms since the last beginTurn) or `turn.over` is set. Where the
+ *    system has no thread to give, nobody watches until a later turn gets one.
  * T2 Whoever delivers looks at `turn.over` before each message; where it is set, he goes on from rest().
  * T3 Those who rest go on in their order, after timers and I/O, as far as the 10 ms of that turn reach; then the others
  *    are the first of the next one.
@@ -16,6 +17,8 @@ over[0] = 1;
 
 const resting: Array<() => void> = [];
 let requested = false;
+/** False: there was no thread that could watch. Deliveries go on, and each turn asks again. */
+let watched = true;
 
 class Turn {
   /** Rises with each turn in which something was delivered. */
@@ -31,10 +34,10 @@ export const turn = new Turn();
 
 /** The loop comes from elsewhere: deliveries have their time again. */
 function beginTurn(): void {
-  if (over[0] === 0) return;
+  if (over[0] === 0 && watched) return;
   over[0] = 0;
   turn.number++;
-  arm();
+  watched = arm();
 }
 
 // Before any session hears of it: the order of listeners is that of their registration.

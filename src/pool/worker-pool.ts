@@ -158,8 +158,8 @@ export class WorkerPool implements Closable, AsyncDisposable {
   }
 
   /**
-   * Stops taking messages, aborts the handlers' signals and gives them up to `timeout` (default 10,000 ms) to finish;
-   * then ends the threads. What was not finished goes back to the queue.
+   * Takes nothing more and waits up to `timeout` for the handlers that run. Then their `signal`s abort, and the messages
+   * of those that have not ended go back to the queue. The threads end. Closing again waits for the first close.
    */
   close(options?: CloseOptions): Promise<void> {
     const timeout = readCloseTimeout(options);

@@ -1,7 +1,7 @@
 /** What a close with time gives to what is at work, and what counts as a failure: only what failed. */
-import type { Message, Queue } from "millrace";
+import { Broker, type Message, type Queue } from "millrace";
 import { describe, expect, test } from "vitest";
-import { coded, levels, openBroker, openQueue, take } from "../support/broker.js";
+import { coded, levels, open, openBroker, openQueue, take } from "../support/broker.js";
 import { stateOf, until, within } from "../support/waiting.mjs";
 
 /** What is left of the queue, each nacked: one failure is the end with `maxDeliveries: 1`. */
@@ -194,4 +194,18 @@ test("a message that the loop kept from an earlier turn stays with its holder, b
   await kept[0]?.ack();
   await expect(kept[1]?.ack()).rejects.toEqual(coded("LEASE_LOST"));
   expect(queue.stats()).toMatchObject({ acked: 1, ready: 1 });
+});
+
+test("what an ended loop left unanswered holds up no close once its broker has ended", async () => {
+  const broker = await open();
+  await (await broker.queue<number>("q")).sendBatch([1, 2, 3]);
+  const attached = Broker.attach(broker.handle);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const loop = (await attached.queue<number>("q")).receive({ signal, prefetch: 1 });
+  const { value: message } = await loop.next();
+  controller.abort();
+  expect(message?.answered).toBe(false);
+  await broker.close({ timeout: 10 });
+  await within(attached.close({ timeout: 600_000 }), "the close");
 });
