@@ -104,7 +104,10 @@ void Janitor::work() {
   lookAtFiles();
   letGo();
   const Shortage held = write_refused_.exchange(Shortage::kNone, std::memory_order_relaxed);
-  if (held != Shortage::kNone) setShortage(held);
+  if (held != Shortage::kNone) {
+    setShortage(held);
+    tellRoom();  // a full block buffer was to be waited for, and now it is stuck
+  }
   if (held == Shortage::kSpace) (void)giveUpPrepared();
   prepareAhead();
   keepWitness();
