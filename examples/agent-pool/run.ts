@@ -125,7 +125,9 @@ export class Run {
       this.#setup.progress.update(this.#tally.complete / this.#setup.list.files.length, () =>
         this.#describeProgress(),
       );
-      if (folded.length === FOLD_RESULTS) await this.#journal.save(this.#state(), folded.splice(0));
+      // What a killed process had in its hands comes one at a time: the next when this one is settled.
+      const alone = message.redelivered;
+      if (alone || folded.length === FOLD_RESULTS) await this.#journal.save(this.#state(), folded.splice(0));
     }
     await this.#journal.save(this.#state(), folded);
     await results.close();
