@@ -292,8 +292,8 @@ describe("a message that is damaged on disk under an open broker", () => {
         },
       });
       await until(() => queue.stats().acked === 7, "the others are delivered");
-      await until(() => uncaught.length > 0, "the exception");
-      expect(uncaught[0]).toBe(thrown);
+      await until(() => uncaught.length === 2, "an exception for each of the two");
+      expect(uncaught).toEqual([thrown, thrown]);
       await consumer.close();
     } finally {
       process.removeAllListeners("uncaughtException");
