@@ -10,9 +10,10 @@
 //   format     biome on everything it knows, clang-format on the C++    (not by default: npm run lint)
 //   tidy       clang-tidy on the C++                                    (not by default: npm run lint)
 //
-// The seed is printed and replays a run. The last line is "N passed, N failed".
+// The seed is printed and replays a run. Each failure is named again in the summary, at the end, where a log that was
+// cut still has it. The last line is "N passed, N failed".
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { build, runMain, SetupError } from "../setup.mjs";
 import { lintCpp, lintFormat } from "./lint.mjs";
@@ -20,6 +21,8 @@ import { nativeTests } from "./support/native-tests.mjs";
 import { minutes, root, run } from "./support/running.mjs";
 
 const campaignRounds = 25;
+/** In the summary, of each part. */
+const failuresShown = 20;
 // Ends what hangs. What a part takes on a slow day is several times less, and a day's sum is limited by .ci/run.
 const partLimit = 20 * minutes;
 
@@ -32,7 +35,7 @@ const { values: options } = parseArgs({
   },
 });
 
-/** What a part of the run found. @typedef {{ passed: number, failed: number }} Count */
+/** What a part of the run found. @typedef {{ passed: number, failed: number, failures: string[] }} Count */
 
 const parts = {
   format: { title: "Format and lint", run: () => lintFormat(run) },
@@ -69,15 +72,24 @@ async function vitest(flags) {
     limit: partLimit,
     inherit: true,
   });
-  if (!existsSync(report)) return { passed: 0, failed: 1 };
-  const { numPassedTests: passed, numFailedTests: failed } = JSON.parse(readFileSync(report, "utf8"));
+  if (!existsSync(report)) return { passed: 0, failed: 1, failures: ["no report was written"] };
+  const {
+    numPassedTests: passed,
+    numFailedTests: failed,
+    testResults,
+  } = JSON.parse(readFileSync(report, "utf8"));
+  const failures = testResults
+    .flatMap(({ name, assertionResults }) => assertionResults.map((test) => ({ file: name, ...test })))
+    .filter(({ status }) => status === "failed")
+    .map(({ file, fullName }) => `${relative(root, file)}: ${fullName}`);
   // Vitest can fail without a failed test: a file that does not load, a rejection nobody handled, a type error.
-  return { passed, failed: ok ? failed : Math.max(1, failed) };
+  if (!ok && failed === 0) failures.push("vitest failed without a failed test: see its output");
+  return { passed, failed: ok ? failed : Math.max(1, failed), failures };
 }
 
 async function campaigns() {
   await build();
-  const total = { passed: 0, failed: 0 };
+  const total = { passed: 0, failed: 0, failures: [] };
   for (const folder of ["test/crash", "test/stress"]) {
     if (!existsSync(join(root, folder))) continue;
     for (const name of readdirSync(join(root, folder)).sort()) {
@@ -89,17 +101,22 @@ async function campaigns() {
       const count = closingLine(output, ok);
       total.passed += count.passed;
       total.failed += count.failed;
+      total.failures.push(...count.failures.map((failure) => `${name}: ${failure}`));
     }
   }
   return total;
 }
 
-/** The counts a program closed with; a program that ended badly without counting a failure is one failure. */
+/** The counts a program closed with, and the lines that begin with "FAIL"; one that ended badly is one failure. */
 function closingLine(output, ok) {
   const found = [...output.matchAll(/^(\d+) passed, (\d+) failed$/gm)].at(-1);
+  const failures = [...output.matchAll(/^FAIL(?:ED:)? +(.*)$/gm)].map((line) => line[1]);
   const count = found ? { passed: Number(found[1]), failed: Number(found[2]) } : { passed: 0, failed: 0 };
-  if (!ok && count.failed === 0) count.failed = 1;
-  return count;
+  if (!ok && count.failed === 0) {
+    count.failed = 1;
+    failures.push("ended badly: see its output");
+  }
+  return { ...count, failures };
 }
 
 async function main() {
@@ -113,18 +130,20 @@ async function main() {
   for (const name of names) {
     const from = Date.now();
     console.log(`\n=== ${parts[name].title} ===`);
-    const { passed, failed } = await parts[name].run();
+    const { passed, failed, failures = [] } = await parts[name].run();
     rows.push({
       title: parts[name].title,
       passed,
       failed,
+      failures,
       time: `${((Date.now() - from) / 1000).toFixed(1)} s`,
     });
   }
   const sum = (key) => rows.reduce((total, row) => total + row[key], 0);
   console.log("\n=== Summary ===");
-  for (const { title, passed, failed, time } of rows) {
+  for (const { title, passed, failed, failures, time } of rows) {
     console.log(`${failed === 0 ? "ok  " : "FAIL"} ${title}: ${passed} passed, ${failed} failed (${time})`);
+    for (const failure of failures.slice(0, failuresShown)) console.log(`       ${failure}`);
   }
   // Nothing ran is not a success.
   process.exitCode = sum("failed") === 0 && sum("passed") > 0 ? 0 : 1;

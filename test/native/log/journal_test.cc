@@ -118,9 +118,11 @@ void openAfter(const Kill& kill, int again, Random& random, uint64_t& kills) {
   std::mutex mutex;
   std::vector<Kill> next;
   Counts noted = kill.noted;
+  // The hook is called by any thread, one at a time: a generator of its own, below the mutex.
+  Random moments(random.next());
   disk.setHook([&](Moment, const std::string&) {
     const std::lock_guard guard(mutex);
-    if (again > 0 && random.chance(again > 1 ? 30 : 10)) next.push_back({disk.image(), noted});
+    if (again > 0 && moments.chance(again > 1 ? 30 : 10)) next.push_back({disk.image(), noted});
   });
   ModelStore store(disk.directory());
   CHECK_OK(store.open());
