@@ -92,7 +92,10 @@ class Crossing {
         else kept.push(waiter);
       }
     }
-    if (kept.length === 0) return;
+    if (kept.length === 0) {
+      this.#acks.session.noteUnawaited(unit);
+      return;
+    }
     const confirm = (): void => {
       for (const waiter of kept) waiter.resolve();
     };

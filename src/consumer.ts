@@ -118,6 +118,7 @@ export class Consumer<T> implements Closable, AsyncDisposable {
     options: ConsumeOptions | undefined,
     hold: () => () => void,
     onClosed: (consumer: Consumer<T>) => void,
+    started?: Float64Array,
   ) {
     const { concurrency, prefetch, onError } = readConsumeOptions(options);
     if (typeof handler !== "function") throw invalidArgument("handler must be a function");
@@ -128,13 +129,14 @@ export class Consumer<T> implements Closable, AsyncDisposable {
     this.#session = session;
     this.#onError = onError;
     this.#onClosed = () => onClosed(this);
-    this.#leases = new LeaseHolder<T>(session, queue, codec, {
+    const events = {
       ready: () => this.#pump(),
-      damaged: (error) => {
+      damaged: (error: Error) => {
         onError(error);
         return true;
       },
-    });
+    };
+    this.#leases = new LeaseHolder<T>(session, queue, codec, events, started);
     this.#letGo = hold();
     this.#stopWatching = session.onEnd((error) => {
       if (this.#closing !== undefined) return;
@@ -222,7 +224,7 @@ export class Consumer<T> implements Closable, AsyncDisposable {
   #finish(message: Message<T>, failure: { error: unknown } | undefined): void {
     this.#running--;
     if (!message.answered) {
-      if (failure === undefined) this.#leases.ackQuietly(message);
+      if (failure === undefined) message.ackQuietly();
       else if (this.#abort.signal.aborted) void message.release();
       else void message.nack({ reason: reasonOf(failure.error) });
     }

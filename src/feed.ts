@@ -2,7 +2,7 @@
 import { type Closable, type CloseOptions, readCloseTimeout, within } from "./closing.js";
 import type { Codec } from "./codec.js";
 import type { Session } from "./engine/session.js";
-import { ensureStack } from "./engine/stack.js";
+import { ensureStack, isOverflow } from "./engine/stack.js";
 import { rest, turn } from "./engine/turn.js";
 import { MillraceError } from "./errors.js";
 import { LeaseHolder } from "./lease-holder.js";
@@ -118,6 +118,8 @@ export class Feed<T> implements Closable {
       if (this.#leases === undefined) this.#open();
       return this.#leases?.take(this.#prefetch);
     } catch (error) {
+      // Nothing was taken, and the call that ran out of stack is the caller's own.
+      if (isOverflow(error)) throw error;
       // The broker ended while this thread was being told: CLOSED ends the iteration, anything else is its error.
       if (error instanceof MillraceError && error.code === "CLOSED") this.#finish();
       else this.#error = error as Error;

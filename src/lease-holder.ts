@@ -3,7 +3,8 @@
  * became of them.
  *
  * H1 `started` counts, in the order in which they were taken, the deliveries that somebody got, were damaged or went
- *    back: when this thread dies, or the consumer closes, those behind it go back uncounted.
+ *    back: when this thread dies, or the consumer closes, those behind it go back uncounted. Whoever ends the thread on
+ *    purpose may share the count and set it to -Infinity, which counting leaves as it is: then all go back uncounted.
  * H2 What was taken ahead goes back when half of its lease is over, so that no lease ends before a handler begins. A
  *    timer sees to it, and the first take of each turn, because deliveries that keep the loop busy delay timers.
  * H3 How long a lease lasts is what the engine says with what it hands out: settings change while consumers run.
@@ -39,7 +40,7 @@ export class LeaseHolder<T> implements Lessor {
   readonly #events: LeaseEvents;
   readonly #acks: Acks;
   /** Read by native code: see H1. */
-  readonly #started = new Float64Array(1);
+  readonly #started: Float64Array;
   /** What was taken ahead: `left` records from `at` on. */
   #slab = NOTHING;
   #at = 0;
@@ -55,8 +56,15 @@ export class LeaseHolder<T> implements Lessor {
   #expired = 0;
   #open = true;
 
-  constructor(session: Session, queue: number, codec: Codec, events: LeaseEvents) {
+  constructor(
+    session: Session,
+    queue: number,
+    codec: Codec,
+    events: LeaseEvents,
+    started: Float64Array = new Float64Array(1),
+  ) {
     if (session.ended !== undefined) throw session.ended;
+    this.#started = started;
     this.#session = session;
     this.codec = codec;
     this.#events = events;
@@ -177,8 +185,8 @@ export class LeaseHolder<T> implements Lessor {
   }
 
   /** ack() for callers that do not want to know, and that call settle() before they let go. */
-  ackQuietly(message: Message<T>): void {
-    this.#acks.addQuietly(message.seqNumber, message.delivery);
+  ackQuietly(seq: number, deliveryCount: number): void {
+    this.#acks.addQuietly(seq, deliveryCount);
   }
 
   /** What was acked crosses now. */

@@ -23,6 +23,7 @@ export const verbs = { nack: 0, reject: 1, release: 2, extend: 3 } as const;
 export interface Lessor {
   readonly codec: Codec;
   ack(seq: number, deliveryCount: number): Promise<void>;
+  ackQuietly(seq: number, deliveryCount: number): void;
   answer(verb: number, seq: number, deliveryCount: number, ms: number, reason: string): Promise<void>;
 }
 
@@ -182,7 +183,7 @@ export class Message<T> extends MessageContent<T> {
     return this.delivery > 1;
   }
 
-  /** True once `ack`, `nack`, `reject` or `release` was called. */
+  /** True once `ack`, `nack`, `reject` or `release` was called, by you or by what its handler returned. */
   get answered(): boolean {
     return this.#answered;
   }
@@ -193,6 +194,12 @@ export class Message<T> extends MessageContent<T> {
     const acked = this.#lessor.ack(this.seqNumber, this.delivery);
     this.#answered = true;
     return acked;
+  }
+
+  /** @internal ack() for callers that do not want to know, and that see to it that it crosses. */
+  ackQuietly(): void {
+    this.#lessor.ackQuietly(this.seqNumber, this.delivery);
+    this.#answered = true;
   }
 
   /** Failed: deliver it again, after `delay`; on the last of `maxDeliveries` it becomes a dead letter. */

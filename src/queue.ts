@@ -192,12 +192,20 @@ export class Queue<T = unknown> {
 
   /** Runs `handler` for each message: returning acks it, throwing nacks it. */
   consume(handler: Handler<T>, options?: ConsumeOptions): Consumer<T> {
+    return this.consumeCounting(handler, options, undefined);
+  }
+
+  /** @internal consume() with the count of what was begun in memory of the caller's: see LeaseHolder, H1. */
+  consumeCounting(
+    handler: Handler<T>,
+    options: ConsumeOptions | undefined,
+    started: Float64Array | undefined,
+  ): Consumer<T> {
     const { session } = this.#host;
     const hold = () => this.#host.hold();
+    const remove = (closed: Consumer<T>) => this.#host.remove(closed);
     ensureStack();
-    const consumer = new Consumer<T>(session, this.#id, this.#codec, handler, options, hold, (closed) =>
-      this.#host.remove(closed),
-    );
+    const consumer = new Consumer<T>(session, this.#id, this.#codec, handler, options, hold, remove, started);
     this.#host.add(consumer);
     return consumer;
   }

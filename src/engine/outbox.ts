@@ -93,7 +93,7 @@ export class Outbox {
   readonly #lines = new Map<number, Line>();
   /** Of what waits in lines, and of #unstaged. */
   readonly #allowance = new Allowance();
-  /** By queue: bytes of records that wait for room in the log. */
+  /** By queue: of records that wait for room in the log, as the allowance counts them. */
   readonly #unstaged = new Map<number, number>();
   /** How many messages and batches have left a line. */
   #left = 0;
@@ -296,13 +296,14 @@ export class Outbox {
       return;
     }
     const bytes = end - records.used;
-    if (!this.#allowance.allows(sending.queue, bytes)) throw tooMuchWaits();
+    if (!this.#allowance.allows(sending.queue, waitingBytes(bytes))) throw tooMuchWaits();
     this.#noteUnstaged(sending.queue, bytes);
     this.#sendings.push(sending);
     records.used = end;
   }
 
-  #noteUnstaged(queue: number, bytes: number): void {
+  #noteUnstaged(queue: number, recordBytes: number): void {
+    const bytes = waitingBytes(recordBytes);
     this.#allowance.add(queue, bytes);
     this.#unstaged.set(queue, (this.#unstaged.get(queue) ?? 0) + bytes);
   }

@@ -47,6 +47,8 @@ export class Session {
   readonly #state = new Float64Array(2 + WOKEN_AT_ONCE);
   readonly #waiting: Confirmation[] = [];
   #firstWaiting = 0;
+  /** The newest unit of an ack that nobody waited for when it was staged. */
+  #unawaited = 0;
   readonly #receivers = new Map<number, () => void>();
   #roomWaiters: Array<() => void> = [];
   readonly #burials: Burials;
@@ -103,6 +105,11 @@ export class Session {
     return new Promise((resolve, reject) => this.wait({ unit, promises: 1, confirm: resolve, fail: reject }));
   }
 
+  /** Somebody may still ask what became of this unit, with committedAfterAll(). */
+  noteUnawaited(unit: number): void {
+    this.#unawaited = Math.max(this.#unawaited, unit);
+  }
+
   /** A promise for a unit that was staged some time ago, when nobody waited for it. */
   committedAfterAll(unit: number): Promise<void> {
     if (unit === 0 || unit <= (this.#state[0] as number)) return Promise.resolve();
@@ -126,7 +133,10 @@ export class Session {
     });
   }
 
-  /** Waits, for at most `timeout` ms, until what was sent and settled here is confirmed. */
+  /**
+   * Waits, for at most `timeout` ms, until what was sent and settled here is confirmed, asked for or not: after the end
+   * nobody hears of it any more.
+   */
   async drain(timeout: number): Promise<void> {
     let late = false;
     let giveUp = (): void => {};
@@ -141,10 +151,8 @@ export class Session {
     while (this.outbox.unstaged && this.#ended === undefined && !late) {
       await Promise.race([this.room(), deadline]);
     }
-    const last = this.#waiting.at(-1);
-    if (last !== undefined && !late) {
-      await Promise.race([this.committed(last.unit).catch(() => {}), deadline]);
-    }
+    const last = Math.max(this.#waiting.at(-1)?.unit ?? 0, this.#unawaited);
+    if (!late) await Promise.race([this.committedAfterAll(last).catch(() => {}), deadline]);
     cancel();
   }
 

@@ -10,6 +10,11 @@ import { binding } from "./binding.js";
 
 const nothing = (): void => {};
 
+/** True: `error` is what V8 throws where the stack ends. Its class alone says too little: a failed allocation has it too. */
+export function isOverflow(error: unknown): boolean {
+  return error instanceof RangeError && error.message === "Maximum call stack size exceeded";
+}
+
 /** Throws a RangeError unless there is stack for what this package does in one call. */
 export function ensureStack(): void {
   binding.ensureStack(nothing);

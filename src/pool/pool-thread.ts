@@ -21,9 +21,14 @@ export class PoolThread {
   readonly ended: Promise<Error | undefined>;
   readonly #piscina: Piscina;
   readonly #port: MessagePort;
+  readonly #started = new Float64Array(new SharedArrayBuffer(Float64Array.BYTES_PER_ELEMENT));
   #made = false;
 
-  constructor(task: Omit<WorkerTask, "port">, resourceLimits: ResourceLimits, listener: ThreadListener) {
+  constructor(
+    task: Omit<WorkerTask, "port" | "started">,
+    resourceLimits: ResourceLimits,
+    listener: ThreadListener,
+  ) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     port1.on("message", (message: FromWorker) => {
@@ -43,7 +48,7 @@ export class PoolThread {
       recordTiming: false,
       resourceLimits,
     });
-    this.ended = this.#run({ ...task, port: port2 }).then(
+    this.ended = this.#run({ ...task, port: port2, started: this.#started }).then(
       () => undefined,
       (error: Error) => error,
     );
@@ -67,6 +72,11 @@ export class PoolThread {
   close(timeout: number): void {
     const message: ToWorker = { type: "close", timeout };
     this.#port.postMessage(message);
+  }
+
+  /** Its end will be no failure of what its handlers hold then. */
+  forgive(): void {
+    this.#started[0] = Number.NEGATIVE_INFINITY;
   }
 
   /** Ends the thread, whatever it does; resolves when it is gone. */

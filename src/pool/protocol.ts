@@ -11,6 +11,8 @@ export interface WorkerTask {
   readonly concurrency: number;
   readonly prefetch: number;
   readonly data: unknown;
+  /** The consumer's count of what its handlers have begun, in memory that the pool shares: see LeaseHolder, H1. */
+  readonly started: Float64Array;
   readonly port: MessagePort;
 }
 

@@ -48,7 +48,10 @@ interface Place {
 
 export class WorkerPool implements Closable, AsyncDisposable {
   readonly threads: number;
-  /** Resolves when every thread takes messages; rejects with `POOL_FAILED` if none can be started. */
+  /**
+   * Resolves when every thread takes messages, or some do and each other has failed to start 7 times in a row, of which
+   * `onError` was told (it is tried further). Rejects with `POOL_FAILED` if none can be started.
+   */
   readonly ready: Promise<void>;
   /**
    * Resolves when the pool has closed, whoever closed it; rejects when it ended by a failure: `STORE_FAILED`, or
@@ -126,7 +129,12 @@ export class WorkerPool implements Closable, AsyncDisposable {
     place.readyAtMs = nowMs();
     place.failedStarts = 0;
     place.wasReady = true;
-    if (this.#places.every(({ wasReady }) => wasReady)) this.#becomeReady();
+    this.#readyIfTried();
+  }
+
+  #readyIfTried(): void {
+    const tried = (place: Place) => place.wasReady || place.failedStarts >= FAILED_STARTS_MAX;
+    if (this.#places.every(tried) && this.#places.some(({ wasReady }) => wasReady)) this.#becomeReady();
   }
 
   #ended(place: Place, error: Error | undefined): void {
@@ -145,6 +153,7 @@ export class WorkerPool implements Closable, AsyncDisposable {
       this.#fail(new MillraceError("POOL_FAILED", `${tried}: ${cause.message}`, { cause }));
       return;
     }
+    this.#readyIfTried();
     this.#restarts++;
     if (place.shortLives === 0) this.#fill(place);
     else place.cancelPause = after(pauseMs(place.shortLives), () => this.#fill(place));
@@ -182,6 +191,7 @@ export class WorkerPool implements Closable, AsyncDisposable {
     });
     await Promise.race([Promise.all(threads.map(({ ended }) => ended)), late]);
     cancel();
+    for (const thread of threads) thread.forgive();
     try {
       await Promise.all(threads.map((thread) => thread.destroy()));
     } finally {

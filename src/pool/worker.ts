@@ -16,7 +16,7 @@ export async function run(task: WorkerTask): Promise<void> {
   const broker = Broker.attach(task.handle);
   const queue = await broker.queue(task.queue, { codec: task.codec });
   let context: AgentContext<Broker> | undefined;
-  const consumer = queue.consume(
+  const consumer = queue.consumeCounting(
     (message, { signal }) => {
       context ??= { signal, broker, data };
       return agent(message, context);
@@ -27,6 +27,7 @@ export async function run(task: WorkerTask): Promise<void> {
       onError: (error) =>
         say({ type: "error", code: (error as { code?: string }).code, message: error.message }),
     },
+    task.started,
   );
   say({ type: "ready" });
   // The agent may close the broker of its thread, or the store fails: then this task ends, and the pool hears of it.

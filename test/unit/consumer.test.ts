@@ -162,6 +162,35 @@ describe.each(levels)("a consumer of a $level queue", (level) => {
     await consumer.close();
   });
 
+  test("leases no more than its prefetch when handlers answer once more after they returned", async () => {
+    const queue = await openQueue<number>(level);
+    await queue.sendBatch(Array.from({ length: 200 }, (_, i) => i));
+    const late: Promise<string>[] = [];
+    let leasedMax = 0;
+    const consumer = queue.consume(
+      async (message) => {
+        leasedMax = Math.max(leasedMax, queue.stats().inFlight);
+        setTimeout(
+          () =>
+            late.push(
+              message.ack().then(
+                () => "acked",
+                ({ code }) => code,
+              ),
+            ),
+          1,
+        );
+        await new Promise((resolve) => setTimeout(resolve, 2 * (message.body % 2)));
+      },
+      { concurrency: 4, prefetch: 4 },
+    );
+    await until(() => late.length === 200, "all are answered");
+    await consumer.close();
+    expect(new Set(await Promise.all(late))).toEqual(new Set(["acked", "LEASE_LOST"]));
+    expect(leasedMax).toBeLessThanOrEqual(4);
+    expect(queue.stats()).toMatchObject({ acked: 200, ready: 0 });
+  });
+
   test("close gives back what no handler saw, uncounted, and waits for those that run", async () => {
     const queue = await openQueue<number>(level, { maxDeliveries: 1 });
     await queue.sendBatch(Array.from({ length: 10 }, (_, i) => i));

@@ -109,6 +109,17 @@ describe.each(levels)("closing at work on a $level queue", (level) => {
     expect(queue.peek().map(({ body }) => body)).toEqual(["ahead", "ahead too"]);
   });
 
+  test("an ack that is asked after once its thread's broker has closed has been confirmed", async () => {
+    const broker = await openBroker(level);
+    await (await broker.queue<string>("tasks", level.queue)).sendBatch(["one", "two"]);
+    const attached = Broker.attach(broker.handle);
+    const [first, second] = await take(await attached.queue<string>("tasks"), 2);
+    const acked = [first?.ack(), second?.ack()];
+    await within(attached.close(), "the close");
+    await within(Promise.all(acked), "the acks");
+    expect((await broker.queue("tasks")).stats()).toMatchObject({ acked: 2, ready: 0, inFlight: 0 });
+  });
+
   test("the broker's close waits for loops; what they still hold at its end is no failure", async () => {
     const broker = await openBroker(level);
     const queue = await broker.queue<string>("tasks", level.queue);

@@ -22,9 +22,10 @@ describe.each(levels)("a pool on a $level queue", (level) => {
   async function start(
     options: PoolOptions,
     module: URL | string = agent,
+    maxDeliveries = 3,
   ): Promise<{ pool: WorkerPool; tasks: Queue<Work>; done: Queue<Done> }> {
     const broker = await openBroker(level);
-    const tasks = await broker.queue<Work>("tasks", { ...level.queue, maxDeliveries: 3 });
+    const tasks = await broker.queue<Work>("tasks", { ...level.queue, maxDeliveries });
     const done = await broker.queue<Done>("done", level.queue);
     const pool = tasks.consumeInWorkers(module, options);
     onTestFinished(() => pool.close({ timeout: 0 }));
@@ -127,6 +128,19 @@ describe.each(levels)("a pool on a $level queue", (level) => {
     await within(pool.close({ timeout: 100 }), "close", 5000);
     expect(performance.now() - from).toBeGreaterThanOrEqual(99);
     await until(() => tasks.stats().ready === 1, "the message is back");
+  });
+
+  test("what an agent computes at the deadline of a close has not failed", async () => {
+    const { pool, tasks } = await start({ threads: 2 }, agent, 1);
+    await pool.ready;
+    await tasks.sendBatch([
+      { n: 0, how: "block" },
+      { n: 1, how: "block" },
+    ]);
+    await until(() => tasks.stats().inFlight === 2, "the agents run");
+    await within(pool.close({ timeout: 20 }), "close", 5000);
+    await until(() => tasks.stats().inFlight === 0 && tasks.stats().settling === 0, "the leases are back");
+    expect(tasks.stats()).toMatchObject({ ready: 2, deadLettered: 0 });
   });
 
   test("closes with its broker", async () => {
