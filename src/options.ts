@@ -1,9 +1,18 @@
 /** Reading of option objects: own keys only, unknown keys refused, every value checked before anything happens. */
 import { invalidArgument, outOfRange } from "./errors.js";
 
+/** Array.isArray, which throws where a proxy was revoked: nothing can be read from one. */
+export function isArray(value: unknown): value is readonly unknown[] {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
 /** The own properties of `given`, each read once. What throws while it is read is a wrong argument. */
 export function entriesOf(given: unknown, what: string): [name: string, value: unknown][] {
-  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+  if (typeof given !== "object" || given === null || isArray(given)) {
     throw invalidArgument(`${what} must be an object`);
   }
   try {

@@ -6,7 +6,7 @@ import type { Session } from "./engine/session.js";
 import { ensureStack } from "./engine/stack.js";
 import { invalidArgument, MillraceError } from "./errors.js";
 import { encodeHeaders, type Headers } from "./headers.js";
-import { readOptions } from "./options.js";
+import { isArray, readOptions } from "./options.js";
 
 export type Durability = "memory" | "process" | "sync";
 
@@ -157,7 +157,7 @@ export class Producer {
 
   async sendBatch(bodies: readonly unknown[], options: SendOptions | undefined): Promise<BatchReceipt> {
     const { session, durability, queue } = this.#route;
-    if (!Array.isArray(bodies)) throw invalidArgument("bodies must be an array");
+    if (!isArray(bodies)) throw invalidArgument("bodies must be an array");
     // Asked once: a proxy may answer anything, and something else each time.
     const count = readElement(bodies, "length");
     if (!Number.isSafeInteger(count) || count < 0) throw invalidArgument("bodies must be an array");

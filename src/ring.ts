@@ -5,7 +5,7 @@ import type { NativeRing } from "./engine/native-ring.js";
 import { pin } from "./engine/pinned.js";
 import { RingWaiting } from "./engine/ring-waiting.js";
 import { invalidArgument, MillraceError, outOfRange } from "./errors.js";
-import { readOptions } from "./options.js";
+import { isArray, readOptions } from "./options.js";
 import { abortReason, abortSignal } from "./signals.js";
 
 const { CLOSED, EMPTY, FULL, MESSAGES, SPACE, STAGED_MAX, STAGING_BYTES, TOO_LARGE, WAKE } = binding.Ring;
@@ -147,7 +147,7 @@ export class Ring {
       if (lengths.length === 0) checkEmpty(lengths, "lengths");
       return this.#pushPacked(messages, lengths);
     }
-    if (!Array.isArray(messages)) throw invalidArgument("messages must be an array");
+    if (!isArray(messages)) throw invalidArgument("messages must be an array");
     return this.#pushList(messages);
   }
 
@@ -229,8 +229,7 @@ export class Ring {
   }
 
   #pushList(given: readonly Uint8Array[]): number {
-    // Holes too, and whatever a subclass makes of map().
-    const messages = Array.from(given, (message) => this.#check(message));
+    const messages = listOf(given).map((message) => this.#check(message));
     let accepted = 0;
     while (accepted < messages.length) {
       const staged = this.#stage(messages, accepted);
@@ -323,6 +322,15 @@ function closed(): MillraceError {
 
 function notBytes(name: string): TypeError {
   return invalidArgument(`${name} must be a Uint8Array`);
+}
+
+/** Its elements, each read once, holes too; a subclass's own map() is not asked. */
+function listOf(given: readonly Uint8Array[]): Uint8Array[] {
+  try {
+    return Array.from(given);
+  } catch (cause) {
+    throw Object.assign(invalidArgument("messages cannot be read"), { cause });
+  }
 }
 
 function uint32(name: string, value: unknown): number {

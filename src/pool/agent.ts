@@ -17,7 +17,7 @@ export type Agent<T, B = unknown> = (message: Message<T>, context: AgentContext<
 
 /** The URL of an agent's module that was given as a URL or an absolute path. */
 export function agentUrl(module: unknown): string {
-  if (module instanceof URL) {
+  if (isUrl(module)) {
     if (module.protocol !== "file:")
       throw invalidArgument("the agent's module must be a file: URL or a path");
     return module.href;
@@ -26,6 +26,15 @@ export function agentUrl(module: unknown): string {
   if (module.startsWith("file:")) return module;
   if (!isAbsolute(module)) throw invalidArgument("the path of the agent's module must be absolute");
   return pathToFileURL(module).href;
+}
+
+function isUrl(value: unknown): value is URL {
+  try {
+    return value instanceof URL;
+  } catch {
+    // A proxy that was revoked, or whose class throws.
+    return false;
+  }
 }
 
 /**

@@ -1,4 +1,6 @@
 /** Directories whose files are not what they were: a typed error or no harm, never wrong data, never a crash. */
+
+import { AsyncLocalStorage } from "node:async_hooks";
 import {
   closeSync,
   cpSync,
@@ -267,6 +269,24 @@ describe("a message that is damaged on disk under an open broker", () => {
     }
     await consume();
     expect(told).toEqual([1, 2, 0, 0, 5, 6, 7, 8, 9].map((n) => (n === 0 ? undefined : `body number ${n}`)));
+  });
+
+  test("is told in the async context in which the listener was registered", async () => {
+    const { queue } = await damaged();
+    const storage = new AsyncLocalStorage<string>();
+    const seen: unknown[] = [];
+    const onError = (): void => {
+      seen.push(storage.getStore());
+      // Not seen by the next call.
+      storage.enterWith("entered");
+    };
+    queue.pause();
+    const consumer = storage.run("owner", () => queue.consume(() => {}, { prefetch: 2, onError }));
+    storage.run("somebody else", () => queue.resume());
+    await storage.run("sender", () => queue.send("one more"));
+    await until(() => seen.length === 2, "both are told");
+    expect(seen).toEqual(["owner", "owner"]);
+    await consumer.close();
   });
 
   test("is left out by peek", async () => {

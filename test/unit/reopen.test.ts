@@ -1,4 +1,6 @@
 /** What a directory still knows when it is opened again. */
+import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { Broker, type BrokerOptions } from "millrace";
 import { describe, expect, test } from "vitest";
 import { coded, durableLevels, open, take, takeOne, temporaryDirectory } from "../support/broker.js";
@@ -245,6 +247,32 @@ test("a clean close leaves nothing to cut", async () => {
   const second = await open({ dir });
   expect(second.stats().tornBytes).toBe(0);
   expect((await takeOne(await second.queue<number>("q"))).body).toBe(1);
+});
+
+test("a torn end is cut, and said where and how much", async () => {
+  const dir = temporaryDirectory();
+  const first = await open({ dir, segmentBytes: 1 << 20 });
+  const queue = await first.queue<string>("q", { codec: "text" });
+  for (const body of ["one", "two", "the last one"]) await queue.send(body);
+  // What a power cut in the middle of a write would leave.
+  const copy = temporaryDirectory();
+  cpSync(dir, copy, { recursive: true });
+  const name =
+    readdirSync(copy).find((file) => readFileSync(join(copy, file)).includes("the last one")) ?? "";
+  const bytes = readFileSync(join(copy, name));
+  const at = bytes.indexOf("the last one");
+  bytes.fill(0, at + 4, at + 8);
+  writeFileSync(join(copy, name), bytes);
+  const broker = await open({ dir: copy });
+  const { tornAt, tornBytes } = broker.stats();
+  const [, file, offset] = /^(.+):(\d+)$/.exec(tornAt) ?? [];
+  expect(file).toBe(name);
+  // The commit that the bytes are in, and nothing before it.
+  expect(Number(offset)).toBeGreaterThan(bytes.indexOf("two"));
+  expect(Number(offset)).toBeLessThan(at);
+  expect(Number(offset) + tornBytes).toBeGreaterThan(at);
+  const left = (await broker.queue<string>("q", { codec: "text" })).peek();
+  expect(left.map(({ body }) => body)).toEqual(["one", "two"]);
 });
 
 test("the default settings make a store that works", async () => {
