@@ -35,7 +35,7 @@ using Ref = uint64_t;         // 48 bits, opaque: where the message lies
 using ConsumerId = uint32_t;  // never reused inside one engine
 
 // Seqs go from 1 to this; a message with another one is ignored.
-constexpr Seq kSeqMax = UINT64_MAX >> 1;
+constexpr Seq kSeqMax = 1ull << 53;  // a seq travels through JavaScript as a number
 // Here the delivery count ends, as the fields on disk do. It stops; failures still add up, and nothing dies
 // of it. A late answer to an earlier one of the deliveries that share it is then taken for the last.
 constexpr uint32_t kDeliveriesMax = UINT32_MAX;

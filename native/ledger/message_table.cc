@@ -48,33 +48,53 @@ void MessageTable::remove(Place at) {
 
 Chunk* MessageTable::atOrAfter(uint64_t number) const {
   if (slots_.empty() || number > slots_.back().number) return nullptr;
-  size_t at = number <= slots_[head_].number ? head_ : lowerBound(number);
-  while (slots_[at].chunk == nullptr) ++at;  // T1: the last one is a chunk
-  return slots_[at].chunk.get();
+  const size_t at = number <= slots_[head_].number ? head_ : lowerBound(number);
+  return slots_[slots_[at].chunk == nullptr ? pastHoles(at) : at].chunk.get();
+}
+
+// The first slot behind the hole at `first` that has a chunk: there is one (T1).
+size_t MessageTable::pastHoles(size_t first) const {
+  size_t found = first;
+  for (; slots_[found].chunk == nullptr; found += slots_[found].skip) ++holes_seen_;
+  for (size_t at = first; at != found;) {
+    Slot& hole = slots_[at];
+    at += hole.skip;
+    hole.skip = std::min<size_t>(found - static_cast<size_t>(&hole - slots_.data()), kSkipMax) & kSkipMax;
+  }
+  return found;
 }
 
 Chunk* MessageTable::chunkFor(uint64_t number) {
   if (recent_ != nullptr && recent_->number == number) return recent_;
   if (slots_.empty() || number > slots_.back().number) {
-    slots_.push_back({number, makeChunk(number)});
+    slots_.push_back(slotFor(number));
     return slots_.back().chunk.get();
   }
   if (number < slots_[head_].number) {
     if (head_ == 0) {
-      slots_.insert(slots_.begin(), Slot{number, makeChunk(number)});
+      slots_.insert(slots_.begin(), slotFor(number));
     } else {
-      slots_[--head_] = Slot{number, makeChunk(number)};
+      slots_[--head_] = slotFor(number);
     }
     return slots_[head_].chunk.get();
   }
   const size_t at = lowerBound(number);
+  if (slots_[at].number == number && slots_[at].chunk != nullptr) return slots_[at].chunk.get();
+  // T3: holes before it skip over it no more.
+  for (size_t before = at; before > head_ && slots_[before - 1].chunk == nullptr; --before) {
+    slots_[before - 1].skip = 1;
+  }
   if (slots_[at].number != number) {
-    slots_.insert(slots_.begin() + static_cast<ptrdiff_t>(at), Slot{number, makeChunk(number)});
-  } else if (slots_[at].chunk == nullptr) {
+    slots_.insert(slots_.begin() + static_cast<ptrdiff_t>(at), slotFor(number));
+  } else {
     slots_[at].chunk = makeChunk(number);
     --holes_;
   }
   return slots_[at].chunk.get();
+}
+
+MessageTable::Slot MessageTable::slotFor(uint64_t number) {
+  return Slot{number & kNumberMax, 1, makeChunk(number)};
 }
 
 std::unique_ptr<Chunk> MessageTable::makeChunk(uint64_t number) {
@@ -97,6 +117,7 @@ void MessageTable::drop(uint64_t number) {
   } else {
     slot.chunk.reset();
   }
+  slot.skip = 1;
   ++holes_;
   trim();
 }

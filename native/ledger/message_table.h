@@ -4,8 +4,10 @@
 // A chunk lives while it holds a message. The index lists chunks by rising number (seq / 64); numbers that
 // hold nothing are not in it, so a gap in the seqs costs nothing, however wide, and a straggler costs one
 // chunk. Appending at the end and removing at the front are O(1); removing in the middle leaves a hole that
-// is swept when holes outnumber chunks. Inserting in the middle moves the index behind it: only a replay does
-// so, close to the end.
+// is swept when holes outnumber chunks. Until then a look past holes leaves in each of them how far the next
+// chunk is (path compression, as in union-find: Tarjan 1975), so that looks cost O(log n) however many there
+// are and wherever: a file may settle the same range a million times. Inserting in the middle moves the index
+// behind it: only a replay does so, close to the end.
 //
 // Owned by one ledger, which serialises calls. Chunks never move; a Place is valid until its message is
 // removed.
@@ -13,7 +15,8 @@
 // Invariants
 //  T1 slots_[head_...] rises strictly by number; its first and last are not holes.
 //  T2 An indexed chunk holds at least one message once the call that made it has returned.
-//  T3 `fresh` and `again` of a chunk are disjoint parts of `live`; the ready order alone writes them.
+//  T3 Between a hole and the slot that it skips to there are only holes.
+//  T4 `fresh` and `again` of a chunk are disjoint parts of `live`; the ready order alone writes them.
 #pragma once
 
 #include <array>
@@ -106,27 +109,35 @@ class MessageTable {
   Chunk* atOrAfter(uint64_t number) const;
   Chunk* last() const { return slots_.empty() ? nullptr : slots_.back().chunk.get(); }
   bool empty() const { return slots_.empty(); }
+  // How many holes atOrAfter() has looked at, for tests that measure work in steps.
+  uint64_t holesSeen() const { return holes_seen_; }
 
  private:
   struct Slot {
-    uint64_t number;
+    uint64_t number : 48;          // of seqs up to 2^53
+    uint64_t skip : 16;            // in a hole: so many slots on, or more, is the next chunk
     std::unique_ptr<Chunk> chunk;  // null: a hole
   };
+  static constexpr uint64_t kNumberMax = (uint64_t{1} << 48) - 1;
+  static constexpr size_t kSkipMax = 65'535;
   static constexpr size_t kSparesMax = 16;
   static constexpr size_t kSweepMin = 64;
 
   size_t lowerBound(uint64_t number) const;
   Chunk* search(uint64_t number) const;
   Chunk* chunkFor(uint64_t number);
+  Slot slotFor(uint64_t number);
   std::unique_ptr<Chunk> makeChunk(uint64_t number);
   void drop(uint64_t number);
+  size_t pastHoles(size_t at) const;
   void trim();
 
-  std::vector<Slot> slots_;
-  size_t head_ = 0;   // slots before it are used up
-  size_t holes_ = 0;  // from head_ on
+  mutable std::vector<Slot> slots_;  // `skip` is learnt by looking
+  size_t head_ = 0;                  // slots before it are used up
+  size_t holes_ = 0;                 // from head_ on
   // Where the last search ended: batches stay in one chunk for most of their messages.
   mutable Chunk* recent_ = nullptr;
+  mutable uint64_t holes_seen_ = 0;
   std::vector<std::unique_ptr<Chunk>> spares_;
 };
 

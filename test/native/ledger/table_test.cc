@@ -5,6 +5,7 @@
 
 #include "ledger/message_table.h"
 #include "queue_driver.h"
+#include "support/random.h"
 
 using namespace millrace::ledger;
 using namespace millrace::ledger::test;
@@ -221,4 +222,23 @@ TEST(LedgerTableFindsEverythingWhateverTheGaps) {
   for (const Seq seq : expected) CHECK_EQ(table.find(seq).entry().ref(), seq);
   for (const Seq seq : expected) table.remove(table.find(seq));
   CHECK(table.empty());
+}
+
+// A file may settle the same empty range a million times.
+TEST(LedgerTableLooksPastHolesInFewStepsHoweverOften) {
+  millrace::test::Random random(millrace::test::seed());
+  constexpr uint64_t kChunks = 20'000;
+  constexpr uint64_t kLooks = 200'000;
+  MessageTable table;
+  for (uint64_t number = 0; number < kChunks; ++number) (void)table.add(number * Chunk::kEntries, number, 8);
+  // Fewer holes than would be swept, in a row, in any order.
+  std::vector<uint64_t> holes;
+  for (uint64_t number = kChunks / 4; number < kChunks * 7 / 10; ++number) holes.push_back(number);
+  for (size_t i = holes.size(); i > 1; --i) std::swap(holes[i - 1], holes[random.below(i)]);
+  for (const uint64_t number : holes) table.remove(table.find(number * Chunk::kEntries));
+  for (uint64_t look = 0; look < kLooks; ++look) {
+    const uint64_t number = random.between(kChunks / 4, kChunks * 7 / 10 - 1);
+    CHECK_EQ(table.atOrAfter(number)->number, kChunks * 7 / 10);
+  }
+  CHECK(table.holesSeen() <= holes.size() + 2 * kLooks);
 }
