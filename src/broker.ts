@@ -7,7 +7,8 @@ import { ensureStack } from "./engine/stack.js";
 import { invalidArgument, MillraceError, outOfRange } from "./errors.js";
 import { integer, oneOf, readOptions, text } from "./options.js";
 import type { Durability } from "./producer.js";
-import { Queue, type QueueHost, type QueueOptions } from "./queue.js";
+import { Queue, type QueueHost } from "./queue.js";
+import type { QueueOptions } from "./queue-options.js";
 
 export interface BrokerOptions {
   /** Directory of the store, created if missing (mode 0700). Without it everything lives in memory. */

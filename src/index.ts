@@ -10,5 +10,6 @@ export type { Agent, AgentContext } from "./pool/agent.js";
 export type { PoolOptions } from "./pool/pool-options.js";
 export type { WorkerPool } from "./pool/worker-pool.js";
 export type { BatchReceipt, Durability, Receipt, SendOptions } from "./producer.js";
-export type { Queue, QueueOptions, QueueStats } from "./queue.js";
+export type { Queue, QueueStats } from "./queue.js";
+export type { QueueOptions } from "./queue-options.js";
 export { Ring, type RingOptions, type RingWaitOptions } from "./ring.js";

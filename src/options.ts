@@ -33,6 +33,71 @@ export function readOptions(given: unknown, known: readonly string[], what: stri
   return options;
 }
 
+/** What an option is if nobody names it: a value, or in words what that depends on. */
+type Default<T> = T | { readonly depends: string };
+
+/** A number: whole, from `min` to `max`. */
+export interface WholeRow {
+  readonly type: "whole";
+  readonly min: number;
+  readonly max: number;
+  readonly default: Default<number>;
+}
+
+export interface TextRow {
+  readonly type: "queue name" | "path";
+  readonly default: Default<string>;
+}
+
+export interface ChoiceRow<T extends string> {
+  readonly type: "choice";
+  readonly choices: EachOnce<T>;
+  readonly default: Default<T>;
+}
+
+/** A list of every member of a union: one too many or too few does not compile. */
+type EachOnce<T extends string, One extends T = T> = [T] extends [never]
+  ? readonly []
+  : One extends T
+    ? readonly [One, ...EachOnce<Exclude<T, One>>]
+    : never;
+
+type RowOf<T> = [T] extends [number]
+  ? WholeRow
+  : [T] extends [string]
+    ? string extends T
+      ? TextRow
+      : ChoiceRow<T>
+    : never;
+
+/** The table of an interface of options, one row each: the compiler refuses another set of names, types or choices. */
+export type RowsOf<Options, Kept = unknown> = {
+  readonly [Name in keyof Options]-?: RowOf<NonNullable<Options[Name]>> & Kept;
+};
+
+/** What `given` names of the options of a table, each checked; `undefined` names nothing. */
+export function readTable<Options>(given: unknown, table: RowsOf<Options>, what: string): Partial<Options> {
+  const rows = table as Readonly<Record<string, WholeRow | TextRow | ChoiceRow<string>>>;
+  const options = readOptions(given, Object.keys(rows), what);
+  for (const [name, row] of Object.entries(rows)) {
+    if (name in options) options[name] = readValue(options[name], name, row);
+  }
+  return options as Partial<Options>;
+}
+
+function readValue(value: unknown, name: string, row: WholeRow | TextRow | ChoiceRow<string>): unknown {
+  switch (row.type) {
+    case "whole":
+      return integer(value, name, row.min, row.max);
+    case "choice":
+      return oneOf(value, name, row.choices);
+    case "queue name":
+      return queueName(value, name);
+    case "path":
+      return text(value, name);
+  }
+}
+
 export function integer(value: unknown, name: string, min: number, max: number): number {
   if (typeof value !== "number") throw invalidArgument(`${name} must be a number`);
   if (!Number.isInteger(value) || value < min || value > max) {

@@ -1,37 +1,16 @@
 import type { Closable } from "./closing.js";
 import { type CodecName, codecs } from "./codec.js";
 import { type ConsumeOptions, Consumer, type Handler } from "./consumer.js";
-import type { BrokerHandle, NativeQueueSettings } from "./engine/binding.js";
+import type { BrokerHandle } from "./engine/binding.js";
 import type { Session } from "./engine/session.js";
 import { ensureStack } from "./engine/stack.js";
-import { invalidArgument, outOfRange } from "./errors.js";
 import { MessageContent } from "./message.js";
 import { MessageStream, type ReceiveOptions } from "./message-stream.js";
-import { integer, milliseconds, oneOf, queueName, readOptions } from "./options.js";
+import { integer, queueName } from "./options.js";
 import type { PoolOptions } from "./pool/pool-options.js";
 import { WorkerPool } from "./pool/worker-pool.js";
 import { type BatchReceipt, type Durability, Producer, type Receipt, type SendOptions } from "./producer.js";
-
-export interface QueueOptions {
-  /** `"memory"`: never written to disk, gone with the process. Default: that of the broker. Fixed once the queue exists. */
-  durability?: "memory" | "durable";
-  /** Messages it holds, in any state, 1 to 2^48. Default 1,000,000. */
-  capacity?: number;
-  /** A full queue makes `send` wait (`"block"`, the default) or reject with `QUEUE_FULL` (`"reject"`). Not stored: each handle chooses. */
-  overflow?: "block" | "reject";
-  /** Milliseconds a lease lasts unless extended, from 1. Default 30 minutes. */
-  visibilityTimeout?: number;
-  /**
-   * Failed deliveries after which a message becomes a dead letter, 0 (no limit) to 60,000. Default 5, 0 for `*.dead`.
-   * Where the whole process dies, what its consumers had taken counts nothing for that. It is suspect from then on, and
-   * suspects are handed out one at a time in the whole broker: the one that was out when the process died again has failed.
-   */
-  maxDeliveries?: number;
-  /** Queue that dead letters go to, created when first needed. Default `<name>.dead`. */
-  deadLetter?: string;
-  /** How bodies become bytes: `"json"` (default), `"bytes"` (Uint8Array), `"text"`. Not stored: each handle chooses. */
-  codec?: CodecName;
-}
+import { patchOf, QUEUE_OPTIONS, type QueueOptions, readQueueOptions } from "./queue-options.js";
 
 export interface QueueStats {
   /** Messages that could be delivered now, that wait for their delay, that are leased. */
@@ -75,20 +54,7 @@ export interface QueueHost {
   remove(closable: Closable): void;
 }
 
-const CAPACITY_MAX = 2 ** 48;
-const MAX_DELIVERIES_MAX = 60_000;
 const PEEK_MAX = 10_000;
-const STORED_OPTIONS = [
-  "durability",
-  "capacity",
-  "visibilityTimeout",
-  "maxDeliveries",
-  "deadLetter",
-] as const;
-const QUEUE_OPTIONS = [...STORED_OPTIONS, "overflow", "codec"] as const;
-
-const DEFAULTS = { capacity: 1_000_000, maxDeliveries: 5, visibilityTimeout: 30 * 60_000 };
-
 /** A named FIFO destination. Get one from `broker.queue(name)`. `T` is the type of the bodies. */
 export class Queue<T = unknown> {
   readonly name: string;
@@ -103,12 +69,12 @@ export class Queue<T = unknown> {
     host: QueueHost,
     name: string,
     id: number,
-    settings: Pick<NativeQueueSettings, "memory">,
+    memory: boolean,
     codec: CodecName,
     blocks: boolean,
   ) {
     this.name = name;
-    this.durability = settings.memory ? "memory" : host.session.limits.durability;
+    this.durability = memory ? "memory" : host.session.limits.durability;
     this.#host = host;
     this.#id = id;
     this.#codecName = codec;
@@ -129,31 +95,15 @@ export class Queue<T = unknown> {
     options: QueueOptions | undefined,
   ): Promise<Queue<T>> {
     const name = queueName(givenName, "the queue's name");
-    const given = readOptions(options, QUEUE_OPTIONS, "queue options");
-    const codec = given.codec === undefined ? "json" : oneOf(given.codec, "codec", ["json", "bytes", "text"]);
-    const overflow =
-      given.overflow === undefined ? "block" : oneOf(given.overflow, "overflow", ["block", "reject"]);
+    const named = readQueueOptions(options);
     const { session } = host;
     if (session.ended !== undefined) throw session.ended;
     ensureStack();
-    const existing = session.native.lookup(name);
-    const wanted = readSettings(given, name, existing, session.limits.durability === "memory");
-    let id = existing?.id;
-    // Nothing to say about a queue that is there: nothing that another thread says meanwhile may be undone.
-    if (id === undefined || STORED_OPTIONS.some((option) => given[option] !== undefined)) {
-      const report = new Float64Array(1);
-      id = session.native.declare(
-        name,
-        wanted.memory,
-        wanted.capacity,
-        wanted.maxDeliveries,
-        wanted.visibilityTimeout,
-        wanted.deadLetter,
-        report,
-      );
-      await session.committed(report[0] as number);
-    }
-    return new Queue<T>(host, name, id, wanted, codec, overflow === "block");
+    const report = new Float64Array(1);
+    const { id, memory } = session.native.declare(name, patchOf(named), report);
+    await session.committed(report[0] as number);
+    const { codec = QUEUE_OPTIONS.codec.default, overflow = QUEUE_OPTIONS.overflow.default } = named;
+    return new Queue<T>(host, name, id, memory, codec, overflow === "block");
   }
 
   /**
@@ -259,41 +209,4 @@ export class Queue<T = unknown> {
   resume(): void {
     this.#host.session.native.pause(this.#id, false);
   }
-}
-
-/** What was given, else what the queue has, else the defaults. */
-function readSettings(
-  given: Record<string, unknown>,
-  name: string,
-  existing: NativeQueueSettings | undefined,
-  memoryBroker: boolean,
-): Omit<NativeQueueSettings, "id"> {
-  const base = existing ?? {
-    ...DEFAULTS,
-    memory: memoryBroker,
-    maxDeliveries: name.endsWith(".dead") ? 0 : DEFAULTS.maxDeliveries,
-    deadLetter: name.endsWith(".dead") || Buffer.byteLength(name) > 250 ? "" : `${name}.dead`,
-  };
-  const durability =
-    given.durability === undefined ? undefined : oneOf(given.durability, "durability", ["memory", "durable"]);
-  if (durability === "durable" && memoryBroker) {
-    throw invalidArgument("a broker without a directory has no durable queues");
-  }
-  const deadLetter =
-    given.deadLetter === undefined ? base.deadLetter : queueName(given.deadLetter, "deadLetter");
-  if (deadLetter === name) throw outOfRange("a queue cannot be its own dead-letter queue");
-  return {
-    memory: durability === undefined ? base.memory : durability === "memory",
-    capacity:
-      given.capacity === undefined ? base.capacity : integer(given.capacity, "capacity", 1, CAPACITY_MAX),
-    maxDeliveries:
-      given.maxDeliveries === undefined
-        ? base.maxDeliveries
-        : integer(given.maxDeliveries, "maxDeliveries", 0, MAX_DELIVERIES_MAX),
-    visibilityTimeout:
-      given.visibilityTimeout === undefined
-        ? base.visibilityTimeout
-        : milliseconds(given.visibilityTimeout, "visibilityTimeout", 1),
-    deadLetter,
-  };
 }

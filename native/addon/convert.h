@@ -17,6 +17,15 @@ namespace millrace::addon {
 
 constexpr size_t kArgumentsMax = 8;
 
+// False, and `text` as it was, unless it is a string.
+inline bool readText(napi_env env, napi_value value, std::string& text) {
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) return false;
+  text.resize(length);
+  napi_get_value_string_utf8(env, value, text.data(), length + 1, &length);
+  return true;
+}
+
 struct Call {
   Call(napi_env napi, napi_callback_info info) : env(napi) {
     size_t count = kArgumentsMax;
@@ -38,10 +47,8 @@ struct Call {
     return napi_get_value_bool(env, arguments[index], &value) == napi_ok && value;
   }
   std::string text(size_t index) {
-    size_t length = 0;
-    if (napi_get_value_string_utf8(env, arguments[index], nullptr, 0, &length) != napi_ok) return {};
-    std::string value(length, '\0');
-    napi_get_value_string_utf8(env, arguments[index], value.data(), length + 1, &length);
+    std::string value;
+    (void)readText(env, arguments[index], value);
     return value;
   }
   // The memory of a typed array of this type; empty for anything else.

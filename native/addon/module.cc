@@ -6,6 +6,7 @@
 #include "addon/convert.h"
 #include "addon/environment.h"
 #include "addon/napi_include.h"
+#include "addon/queue_settings.h"
 #include "addon/ring_object.h"
 #include "addon/session_object.h"
 #include "addon/stack.h"
@@ -93,7 +94,8 @@ napi_value now(napi_env env, napi_callback_info) {
   return number(env, static_cast<double>(monotonicNs()) / 1e6);
 }
 
-// The numbers that TypeScript needs and does not repeat: codes by number, and the message layout.
+// The numbers that TypeScript needs and does not repeat: codes by number, the message layout, and the
+// options of queues.
 void exportConstants(napi_env env, napi_value exports) {
   napi_value codes = nullptr;
   napi_create_array(env, &codes);
@@ -122,6 +124,7 @@ void exportConstants(napi_env env, napi_value exports) {
   };
   for (const auto& [name, value] : offsets) setNumber(env, layout, name, static_cast<double>(value));
   napi_set_named_property(env, exports, "layout", layout);
+  napi_set_named_property(env, exports, "queueOptions", optionTable(env));
 }
 
 }  // namespace

@@ -189,7 +189,6 @@ bool SessionObject::define(Environment& environment, napi_value object) {
   const napi_property_descriptor methods[] = {
       method("handle", SessionMethods::handle),
       method("limits", SessionMethods::limits),
-      method("lookup", SessionMethods::lookup),
       method("declare", SessionMethods::declare),
       method("send", SessionMethods::send),
       method("openConsumer", SessionMethods::openConsumer),

@@ -28,7 +28,6 @@ struct SessionMethods {
   static napi_value attach(napi_env env, napi_callback_info info);
 
   static napi_value limits(napi_env env, napi_callback_info info);
-  static napi_value lookup(napi_env env, napi_callback_info info);
   static napi_value declare(napi_env env, napi_callback_info info);
   static napi_value pause(napi_env env, napi_callback_info info);
   static napi_value purge(napi_env env, napi_callback_info info);

@@ -1,4 +1,5 @@
 // Session's methods for queues and numbers.
+#include "addon/queue_settings.h"
 #include "addon/session_methods.h"
 
 namespace millrace::addon {
@@ -22,45 +23,20 @@ napi_value SessionMethods::limits(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// lookup(name) => { id, memory, capacity, maxDeliveries, visibilityTimeout, deadLetter }, or undefined
-napi_value SessionMethods::lookup(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  SessionObject* self = enter(call);
-  if (self == nullptr) return nullptr;
-  Result<std::pair<uint32_t, engine::QueueSettings>> found = self->broker_->lookup(call.text(0));
-  if (!found.ok()) return nullptr;
-  const auto& [id, settings] = found.value();
-  napi_value result = nullptr;
-  napi_create_object(env, &result);
-  setNumber(env, result, "id", id);
-  setBoolean(env, result, "memory", settings.memory);
-  setNumber(env, result, "capacity", static_cast<double>(settings.capacity));
-  setNumber(env, result, "maxDeliveries", settings.max_deliveries);
-  setNumber(env, result, "visibilityTimeout", static_cast<double>(settings.visibility_timeout_ms));
-  napi_set_named_property(env, result, "deadLetter", text(env, settings.dead_letter));
-  return result;
-}
-
-// declare(name, memory, capacity, maxDeliveries, visibilityTimeoutMs, deadLetter, report) => id; report[0]
-// = unit
+// declare(name, patch, report) => the merged settings; report[0] = unit
 napi_value SessionMethods::declare(napi_env env, napi_callback_info info) {
   Call call(env, info);
   SessionObject* self = enter(call);
   if (self == nullptr) return nullptr;
-  engine::QueueSettings settings;
-  settings.name = call.text(0);
-  settings.memory = call.boolean(1);
-  settings.capacity = call.unsigned64(2);
-  settings.max_deliveries = call.unsigned32(3);
-  settings.visibility_timeout_ms = call.unsigned64(4);
-  settings.dead_letter = call.text(5);
-  const std::span<double> report = call.doubles(6);
+  const std::optional<engine::SettingsPatch> patch = readPatch(env, call.arguments[1]);
+  const std::span<double> report = call.doubles(2);
+  if (!patch.has_value()) return invalid(self, "patch");
   if (report.empty()) return invalid(self, "report");
   uint64_t unit = 0;
-  Result<uint32_t> id = self->broker_->declare(settings, *self->session_, unit);
-  if (!id.ok()) return fail(self, id.status());
+  const auto declared = self->broker_->declare(call.text(0), *patch, *self->session_, unit);
+  if (!declared.ok()) return fail(self, declared.status());
   report[0] = static_cast<double>(unit);
-  return number(env, id.value());
+  return settingsObject(env, declared.value().first, declared.value().second);
 }
 
 napi_value SessionMethods::pause(napi_env env, napi_callback_info info) {

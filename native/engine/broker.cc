@@ -168,70 +168,87 @@ Queue& Broker::addQueue(uint32_t id, const QueueSettings& settings) {
   return queue;
 }
 
-Result<uint32_t> Broker::declare(const QueueSettings& wanted, Session& session, uint64_t& unit) {
+Result<std::pair<uint32_t, QueueSettings>> Broker::declare(const std::string& name,
+                                                           const SettingsPatch& patch, Session& session,
+                                                           uint64_t& unit) {
   MILLRACE_RETURN_IF_ERROR(checkOpen());
-  MILLRACE_RETURN_IF_ERROR(checkQueueName(wanted.name));
-  QueueSettings settings = wanted;
-  if (log_ == nullptr) settings.memory = true;
-  if (settings.dead_letter == settings.name) {
-    return Status(Code::kInvalidArgument, "a queue cannot be its own dead-letter queue");
-  }
-  if (!settings.dead_letter.empty()) MILLRACE_RETURN_IF_ERROR(checkQueueName(settings.dead_letter));
+  MILLRACE_RETURN_IF_ERROR(checkQueueName(name));
   const std::lock_guard lock(catalogue_mutex_);
-  Result<uint32_t> id = declareLocked(settings, unit);
+  Result<std::pair<uint32_t, QueueSettings>> declared = declareLocked(name, patch, unit);
   noteStagedLate(session, unit);
-  return id;
+  return declared;
 }
 
-Result<uint32_t> Broker::declareLocked(const QueueSettings& settings, uint64_t& unit) {
+Result<std::pair<uint32_t, QueueSettings>> Broker::declareLocked(const std::string& name,
+                                                                 const SettingsPatch& patch, uint64_t& unit) {
   if (!catalogue_open_) return Status(Code::kClosed, "the broker is closed");
-  const auto found = queue_by_name_.find(settings.name);
+  const auto found = queue_by_name_.find(name);
   Queue* queue = found == queue_by_name_.end() ? nullptr : queueAt(found->second);
-  if (queue != nullptr && queue->memory != settings.memory) {
-    return Status(Code::kInvalidArgument, "queue \"" + settings.name + "\" exists with another durability");
-  }
   if (queue == nullptr && next_queue_ >= kQueuesMax) {
     return Status(Code::kLimit, "a broker has at most " + std::to_string(kQueuesMax - 1) + " queues");
   }
+  const QueueSettings before = queue == nullptr ? defaultSettings(name, log_ == nullptr) : settingsOf(*queue);
+  Result<QueueSettings> merged = patch.mergedInto(before);
+  if (!merged.ok()) return merged.status();
+  const QueueSettings settings = merged.take();
+  MILLRACE_RETURN_IF_ERROR(checkDurability(settings, before, queue == nullptr));
   MILLRACE_RETURN_IF_ERROR(checkGraveyard(settings));
-  ByteWriter encoded;
-  settings.encode(encoded);
-  if (queue != nullptr) {
-    const std::lock_guard queue_lock(queue->mutex);
-    ByteWriter before;
-    queue->settings.encode(before);
-    if (textOf(before.view()) == textOf(encoded.view())) return queue->id;
-  }
+  if (queue != nullptr && settings == before) return std::pair(queue->id, settings);
   const uint32_t id = queue != nullptr ? queue->id : next_queue_;
-  if (!settings.memory) {
-    const log::QueueRecord record{id, encoded.view()};
-    log::Log::Lock stage(*log_);
-    std::byte* at = nullptr;
-    switch (stage.reserve(record.recordBytes(), log::Purpose::kSettle, at, unit)) {
-      case log::StageOutcome::kStaged:
-        record.encode(at);
-        break;
-      case log::StageOutcome::kClosed:
-        return Status(Code::kClosed, "the broker is closed");
-      case log::StageOutcome::kDiskFull:
-        return Status(Code::kDiskFull, "no space for a new queue");
-      case log::StageOutcome::kLimit:
-        return Status(Code::kLimit, "no descriptors, memory or segments for a new queue");
-      default:
-        return Status(Code::kStoreFailed, "the store refuses writes");
-    }
-  }
+  if (!settings.memory) MILLRACE_RETURN_IF_ERROR(stageSettings(id, settings, unit));
   if (queue == nullptr) {
     addQueue(id, settings);
   } else {
     const std::lock_guard queue_lock(queue->mutex);
-    queue->settings = settings;
-    if (!settings.memory) graveyard_names_.insert(settings.dead_letter);
-    queue->capacity.store(settings.capacity);
+    applySettings(*queue, settings);
     tellRoom(*queue);  // it may have grown
-    queue->ledger.setLimits({settings.max_deliveries, settings.visibility_timeout_ms});
   }
-  return id;
+  return std::pair(id, settings);
+}
+
+Status Broker::checkDurability(const QueueSettings& settings, const QueueSettings& before, bool created) {
+  if (!settings.memory && log_ == nullptr) {
+    return Status(Code::kInvalidArgument, "a broker without a directory has no durable queues");
+  }
+  if (!created && settings.memory != before.memory) {
+    return Status(Code::kInvalidArgument, "queue \"" + settings.name + "\" exists with another durability");
+  }
+  return Status();
+}
+
+// Whole, whatever of it is new: a record says what the queue is from there on.
+Status Broker::stageSettings(uint32_t id, const QueueSettings& settings, uint64_t& unit) {
+  ByteWriter encoded;
+  settings.encode(encoded);
+  const log::QueueRecord record{id, encoded.view()};
+  log::Log::Lock stage(*log_);
+  std::byte* at = nullptr;
+  switch (stage.reserve(record.recordBytes(), log::Purpose::kSettle, at, unit)) {
+    case log::StageOutcome::kStaged:
+      record.encode(at);
+      return Status();
+    case log::StageOutcome::kClosed:
+      return Status(Code::kClosed, "the broker is closed");
+    case log::StageOutcome::kDiskFull:
+      return Status(Code::kDiskFull, "no space for a new queue");
+    case log::StageOutcome::kLimit:
+      return Status(Code::kLimit, "no descriptors, memory or segments for a new queue");
+    default:
+      return Status(Code::kStoreFailed, "the store refuses writes");
+  }
+}
+
+// The catalogue's lock and, while others may see it, the queue's are held.
+void Broker::applySettings(Queue& queue, const QueueSettings& settings) {
+  if (!settings.memory) graveyard_names_.insert(settings.dead_letter);
+  queue.settings = settings;
+  queue.capacity.store(settings.capacity);
+  queue.ledger.setLimits(settings.limits());
+}
+
+QueueSettings Broker::settingsOf(Queue& queue) {
+  const std::lock_guard lock(queue.mutex);
+  return queue.settings;
 }
 
 Result<std::pair<uint32_t, QueueSettings>> Broker::lookup(const std::string& name) {
@@ -239,8 +256,7 @@ Result<std::pair<uint32_t, QueueSettings>> Broker::lookup(const std::string& nam
   const auto found = queue_by_name_.find(name);
   if (found == queue_by_name_.end()) return Status(Code::kQueueNotFound, "no queue \"" + name + "\"");
   Queue& queue = *queueAt(found->second);
-  const std::lock_guard queue_lock(queue.mutex);
-  return std::pair(queue.id, queue.settings);
+  return std::pair(queue.id, settingsOf(queue));
 }
 
 Status Broker::pause(uint32_t queue_id, bool paused) {

@@ -123,9 +123,11 @@ class Broker final : private log::Listener, private log::RecoverySink {
   bool detach(Session& session);
 
   // -- queues
-  // Creates the queue or changes its settings. `unit` must be committed before it is durable (0: nothing to
-  // wait for).
-  Result<uint32_t> declare(const QueueSettings& settings, Session& session, uint64_t& unit);
+  // Creates the queue, or merges what the patch names into its settings; two at once both win. Its id and
+  // what it has now. `unit` must be committed before that is durable (0: nothing to wait for). Refused, it
+  // changes nothing.
+  Result<std::pair<uint32_t, QueueSettings>> declare(const std::string& name, const SettingsPatch& patch,
+                                                     Session& session, uint64_t& unit);
   Result<std::pair<uint32_t, QueueSettings>> lookup(const std::string& name);
   Status pause(uint32_t queue, bool paused);
   Result<uint64_t> purge(uint32_t queue, Session& session, uint64_t& unit);
@@ -190,7 +192,12 @@ class Broker final : private log::Listener, private log::RecoverySink {
   std::vector<Queue*> allQueues();
   Queue& addQueue(uint32_t id, const QueueSettings& settings);
   Status checkGraveyard(const QueueSettings& settings);
-  Result<uint32_t> declareLocked(const QueueSettings& settings, uint64_t& unit);
+  Result<std::pair<uint32_t, QueueSettings>> declareLocked(const std::string& name,
+                                                           const SettingsPatch& patch, uint64_t& unit);
+  Status checkDurability(const QueueSettings& settings, const QueueSettings& before, bool created);
+  Status stageSettings(uint32_t id, const QueueSettings& settings, uint64_t& unit);
+  void applySettings(Queue& queue, const QueueSettings& settings);
+  static QueueSettings settingsOf(Queue& queue);
   Status checkOpen() const;
   void closeQueue(Queue& queue);
   static std::string nameOf(Queue& queue);

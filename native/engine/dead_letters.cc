@@ -82,8 +82,10 @@ Queue* Broker::deadQueueOf(const std::string& name, bool memory, uint64_t& unit)
   const std::lock_guard lock(catalogue_mutex_);
   const auto found = queue_by_name_.find(name);
   if (found != queue_by_name_.end()) return queueAt(found->second);
-  Result<uint32_t> id = declareLocked(defaultSettings(name, memory), unit);
-  return id.ok() ? queueAt(id.value()) : nullptr;
+  SettingsPatch patch;
+  patch.memory = memory;
+  const auto declared = declareLocked(name, patch, unit);
+  return declared.ok() ? queueAt(declared.value().first) : nullptr;
 }
 
 void Broker::bury(Queue& queue, std::vector<Doomed>& doomed, uint64_t& unit) {

@@ -46,7 +46,7 @@ struct Queue {
         memory(queue_settings.memory),
         store(message_store),
         settings(std::move(queue_settings)),
-        ledger({settings.max_deliveries, settings.visibility_timeout_ms}) {
+        ledger(settings.limits()) {
     capacity.store(settings.capacity, std::memory_order_relaxed);
   }
 

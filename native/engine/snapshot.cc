@@ -221,10 +221,7 @@ Status Broker::onRecord(const log::RecordReader& record, log::Ref ref) {
       return Status(Code::kCorrupt, "queue id out of range");
     Queue* queue = queueAt(declared.queue);
     if (queue == nullptr) queue = &addQueue(declared.queue, settings.value());
-    queue->settings = settings.value();
-    graveyard_names_.insert(queue->settings.dead_letter);
-    queue->capacity.store(queue->settings.capacity, std::memory_order_relaxed);
-    queue->ledger.setLimits({queue->settings.max_deliveries, queue->settings.visibility_timeout_ms});
+    applySettings(*queue, settings.value());
     return Status();
   }
   const uint32_t id = load<uint32_t>(record.record().data() + log::MessageLayout::kQueue);

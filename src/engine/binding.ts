@@ -8,13 +8,27 @@ export interface BrokerHandle {
   readonly token: number;
 }
 
+/** The options that a caller named, by their names; what is undefined stays as the queue has it. */
+export interface NativeQueuePatch {
+  readonly memory?: boolean;
+  readonly [option: string]: unknown;
+}
+
+/** All that a queue has: every option of `queueOptions` by its name. */
 export interface NativeQueueSettings {
-  id: number;
-  memory: boolean;
-  capacity: number;
-  maxDeliveries: number;
-  visibilityTimeout: number;
-  deadLetter: string;
+  readonly id: number;
+  readonly memory: boolean;
+  readonly [option: string]: unknown;
+}
+
+/** A row of the table in native/engine/settings.h. */
+export interface NativeQueueOption {
+  /** Its number in the queue's record. */
+  readonly field: number;
+  readonly default: number | string;
+  /** Of a number. */
+  readonly min?: number;
+  readonly max?: number;
 }
 
 export interface NativeLimits {
@@ -29,16 +43,8 @@ export interface NativeLimits {
 export interface NativeSession {
   handle(): BrokerHandle;
   limits(): NativeLimits;
-  lookup(name: string): NativeQueueSettings | undefined;
-  declare(
-    name: string,
-    memory: boolean,
-    capacity: number,
-    maxDeliveries: number,
-    visibilityTimeout: number,
-    deadLetter: string,
-    report: Float64Array,
-  ): number;
+  /** Merges the patch into what the queue has. `report[0]` is the unit to wait for. */
+  declare(name: string, patch: NativeQueuePatch, report: Float64Array): NativeQueueSettings;
   send(outbox: Uint8Array, bytes: number, results: Float64Array, count: number, whole: boolean): number;
   openConsumer(queue: number, started: Float64Array): number;
   stopConsumer(consumer: number): void;
@@ -123,6 +129,7 @@ export interface NativeBinding extends NativeRingModule {
   readonly version: string;
   readonly codes: readonly string[];
   readonly layout: Readonly<MessageLayout>;
+  readonly queueOptions: Readonly<Record<string, NativeQueueOption>>;
   now(): number;
   /** Calls `nothing`, which throws a RangeError if there is too little stack: see stack.ts. */
   ensureStack(nothing: () => void): void;

@@ -28,15 +28,25 @@ void Client::leave() {
 }
 
 uint32_t Client::declare(const std::string& name, bool memory) {
-  return declare(engine::defaultSettings(name, memory));
+  engine::SettingsPatch patch;
+  patch.memory = memory;
+  return declare(name, patch);
 }
 
-uint32_t Client::declare(engine::QueueSettings settings) {
+uint32_t Client::declare(const engine::QueueSettings& settings) {
+  engine::SettingsPatch all;
+  all.memory = settings.memory;
+  all.values = settings;
+  all.options.set();
+  return declare(settings.name, all);
+}
+
+uint32_t Client::declare(const std::string& name, const engine::SettingsPatch& patch) {
   uint64_t unit = 0;
-  Result<uint32_t> id = broker_->declare(settings, *session_, unit);
-  CHECK_OK(id.status());
+  const auto declared = broker_->declare(name, patch, *session_, unit);
+  CHECK_OK(declared.status());
   CHECK(awaitCommitted(unit));
-  return id.value();
+  return declared.value().first;
 }
 
 namespace {

@@ -44,7 +44,9 @@ class Client {
   void leave();
 
   uint32_t declare(const std::string& name, bool memory = false);
-  uint32_t declare(engine::QueueSettings settings);
+  // With every option named.
+  uint32_t declare(const engine::QueueSettings& settings);
+  uint32_t declare(const std::string& name, const engine::SettingsPatch& patch);
   // Returns the unit. Without `seqs` all of them must be taken: it waits while the stage has no room, and a
   // refusal fails the test. With `seqs` it is one call, whose results (negative: refused; fewer: no room) the
   // caller looks at.
