@@ -1,27 +1,14 @@
-import { resolve } from "node:path";
+import { type BrokerOptions, readBrokerOptions } from "./broker-options.js";
 import { type Closable, type CloseOptions, readCloseTimeout } from "./closing.js";
 import type { BrokerHandle } from "./engine/binding.js";
 import { holdLoop } from "./engine/loop.js";
 import { Session } from "./engine/session.js";
 import { ensureStack } from "./engine/stack.js";
-import { invalidArgument, MillraceError, outOfRange } from "./errors.js";
-import { integer, oneOf, readOptions, text } from "./options.js";
-import type { Durability } from "./producer.js";
+import { MillraceError } from "./errors.js";
+import { integer, readOptions } from "./options.js";
 import { Queue, type QueueHost } from "./queue.js";
 import type { QueueOptions } from "./queue-options.js";
-
-export interface BrokerOptions {
-  /** Directory of the store, created if missing (mode 0700). Without it everything lives in memory. */
-  dir?: string;
-  /** When a send or an ack resolves: `"sync"` (default with a directory): after fdatasync; `"process"`: after write. */
-  durability?: "sync" | "process";
-  /** Bytes of one log segment: a power of two, 256 KiB to 1 GiB. Default 64 MiB. Fixed when the store is created. */
-  segmentBytes?: number;
-  /** Bytes of log between two checkpoints, at least. Default 4 segments. */
-  checkpointBytes?: number;
-  /** Headers and body of one message, at most: 1 to an eighth of a segment less 12 KiB (64 MiB in memory). Default 1 MiB or that. */
-  maxMessageBytes?: number;
-}
+import type { Durability } from "./send/producer.js";
 
 export interface BrokerStats {
   readonly queues: number;
@@ -49,13 +36,6 @@ export interface BrokerStats {
 }
 
 export type { BrokerHandle };
-
-const BROKER_OPTIONS = ["dir", "durability", "segmentBytes", "checkpointBytes", "maxMessageBytes"] as const;
-const SEGMENT_BYTES_MIN = 256 << 10;
-const SEGMENT_BYTES_MAX = 2 ** 30;
-const MEMORY_MESSAGE_BYTES_MAX = 64 << 20;
-/** Of an eighth of a segment: what the block, the record and its dead letter's story need besides headers and body. */
-const RECORD_SPARE_BYTES = 12 << 10;
 
 interface Hold {
   release: (() => void) | undefined;
@@ -89,29 +69,7 @@ export class Broker implements AsyncDisposable {
    * It keeps the process alive until it is closed or unref'd.
    */
   static async open(options?: BrokerOptions): Promise<Broker> {
-    const given = readOptions(options, BROKER_OPTIONS, "broker options");
-    const dir = given.dir === undefined ? "" : directory(given.dir);
-    for (const key of ["durability", "segmentBytes", "checkpointBytes"]) {
-      if (dir === "" && given[key] !== undefined) throw invalidArgument(`${key} needs a directory`);
-    }
-    const durability =
-      given.durability === undefined ? "sync" : oneOf(given.durability, "durability", ["sync", "process"]);
-    const segmentBytes =
-      given.segmentBytes === undefined
-        ? 64 << 20
-        : integer(given.segmentBytes, "segmentBytes", SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-    if ((segmentBytes & (segmentBytes - 1)) !== 0) throw outOfRange("segmentBytes must be a power of two");
-    const checkpointBytes =
-      given.checkpointBytes === undefined
-        ? segmentBytes * 4
-        : integer(given.checkpointBytes, "checkpointBytes", 64 << 10, 2 ** 40);
-    const largest = dir === "" ? MEMORY_MESSAGE_BYTES_MAX : segmentBytes / 8 - RECORD_SPARE_BYTES;
-    const messageBytes =
-      given.maxMessageBytes === undefined
-        ? Math.min(1 << 20, largest)
-        : integer(given.maxMessageBytes, "maxMessageBytes", 1, largest);
-    const sync = durability === "sync";
-    return new Broker(await Session.open({ dir, sync, segmentBytes, checkpointBytes, messageBytes }), true);
+    return new Broker(await Session.open(readBrokerOptions(options)), true);
   }
 
   /**
@@ -243,10 +201,4 @@ export class Broker implements AsyncDisposable {
       remove: (closable) => this.#open.delete(closable),
     };
   }
-}
-
-function directory(value: unknown): string {
-  const given = text(value, "dir");
-  if (given === "" || given.includes("\0")) throw outOfRange("dir must be a path");
-  return resolve(given);
 }

@@ -1,16 +1,22 @@
 import type { Closable } from "./closing.js";
 import { type CodecName, codecs } from "./codec.js";
-import { type ConsumeOptions, Consumer, type Handler } from "./consumer.js";
 import type { BrokerHandle } from "./engine/binding.js";
 import type { Session } from "./engine/session.js";
 import { ensureStack } from "./engine/stack.js";
-import { MessageContent } from "./message.js";
-import { MessageStream, type ReceiveOptions } from "./message-stream.js";
 import { integer, queueName } from "./options.js";
 import type { PoolOptions } from "./pool/pool-options.js";
 import { WorkerPool } from "./pool/worker-pool.js";
-import { type BatchReceipt, type Durability, Producer, type Receipt, type SendOptions } from "./producer.js";
 import { patchOf, QUEUE_OPTIONS, type QueueOptions, readQueueOptions } from "./queue-options.js";
+import { type ConsumeOptions, Consumer, type Handler } from "./receive/consumer.js";
+import { MessageContent } from "./receive/message.js";
+import { MessageStream, type ReceiveOptions } from "./receive/message-stream.js";
+import {
+  type BatchReceipt,
+  type Durability,
+  Producer,
+  type Receipt,
+  type SendOptions,
+} from "./send/producer.js";
 
 export interface QueueStats {
   /** Messages that could be delivered now, that wait for their delay, that are leased. */

@@ -1,7 +1,7 @@
 import { types } from "node:util";
 import { checkEmpty, plainBytes } from "./bytes.js";
+import type { NativeRing } from "./engine/binding.js";
 import { binding } from "./engine/binding.js";
-import type { NativeRing } from "./engine/native-ring.js";
 import { pin } from "./engine/pinned.js";
 import { RingWaiting } from "./engine/ring-waiting.js";
 import { invalidArgument, MillraceError, outOfRange } from "./errors.js";

@@ -1,7 +1,6 @@
 /** The native addon. Everything native is reached through this module. */
 import { MillraceError } from "../errors.js";
 import { loadAddon } from "./addon.js";
-import type { NativeRingModule } from "./native-ring.js";
 
 export interface BrokerHandle {
   readonly broker: number;
@@ -124,7 +123,50 @@ export interface NativePort {
   attach(broker: number, token: number): NativeSession;
 }
 
-export interface NativeBinding extends NativeRingModule {
+/** The native class behind `Ring` (native/addon/ring_object.cc), as this project calls it. */
+export interface NativeRing {
+  readonly slots: number;
+  readonly slotBytes: number;
+  /** Indices of the waiter words in an `Int32Array` over the ring's buffer. */
+  readonly messageWaiters: number;
+  readonly spaceWaiters: number;
+
+  /** Pushes the first `length` staged bytes: 1, or FULL, CLOSED, TOO_LARGE; WAKE may be added to a count. */
+  tryPush(length: number): number;
+  /** Pops into `into` or the staging area: the length, or EMPTY, CLOSED, TOO_LARGE. */
+  tryPop(into?: Uint8Array): number;
+  /** Pushes staged messages, or packed ones: how many, or FULL, CLOSED, TOO_LARGE. */
+  tryPushBatch(count: number): number;
+  tryPushBatch(packed: Uint8Array, lengths: Uint32Array): number;
+  tryPopBatch(count: number): number;
+  tryPopBatch(into: Uint8Array, lengths: Uint32Array): number;
+  close(): void;
+  isClosed(): boolean;
+  length(): number;
+  /** Whether the side became ready within so many pauses, and one turn of giving the core away. */
+  spin(side: number, spins: number, yields: boolean): boolean;
+  /** The word to sleep on, or RETRY or SOON. */
+  prepareWait(side: number): number;
+  release(side: number): void;
+}
+
+export interface NativeRingClass {
+  new (memory: Uint8Array, staging: Uint8Array, slots?: number, slotBytes?: number): NativeRing;
+  /** Added to a count: the caller must notify the other side's waiters. */
+  readonly WAKE: number;
+  readonly FULL: number;
+  readonly EMPTY: number;
+  readonly CLOSED: number;
+  readonly TOO_LARGE: number;
+  readonly RETRY: number;
+  readonly SOON: number;
+  readonly MESSAGES: number;
+  readonly SPACE: number;
+  readonly STAGED_MAX: number;
+  readonly STAGING_BYTES: number;
+}
+
+export interface NativeBinding {
   /** Of the package that it was compiled for. */
   readonly version: string;
   readonly codes: readonly string[];
@@ -136,6 +178,9 @@ export interface NativeBinding extends NativeRingModule {
   /** `over[0]` becomes 1 in the 10 ms after arm(), if that was true (native/addon/turn_watch.h). */
   openTurn(): { readonly over: Int32Array; arm(): boolean };
   connect(hooks: NativeHooks): NativePort;
+  readonly Ring: NativeRingClass;
+  /** Bytes of memory for such a ring. Throws `OUT_OF_RANGE`. */
+  ringSizeFor(slots: number, slotBytes: number): number;
 }
 
 /** Of this package; a test compares it with package.json. */

@@ -1,5 +1,15 @@
 /** What waits for room in one queue, first come first served: single messages, and batches that go as a whole. */
-import type { Sending } from "./outbox.js";
+
+/** The sender's side of one message. */
+export interface Sending {
+  /** The record was accepted under this seq. */
+  accepted(seq: number): void;
+  confirm(): void;
+  fail(error: Error): void;
+  /** True: wait in line while the queue is full, instead of failing with QUEUE_FULL. */
+  readonly blocks: boolean;
+  readonly queue: number;
+}
 
 export interface WaitingMessage {
   readonly record: Uint8Array;

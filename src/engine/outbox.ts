@@ -4,22 +4,20 @@
  */
 import { type ErrorCode, errorOf, MillraceError } from "../errors.js";
 import { Allowance } from "./allowance.js";
-import { binding } from "./binding.js";
-import { Line, type WaitingBatch, waitingBytes } from "./line.js";
+import { binding, type NativeLimits, type NativeSession } from "./binding.js";
+import type { Confirmation } from "./confirmation.js";
+import { Line, type Sending, type WaitingBatch, waitingBytes } from "./line.js";
 import { soon } from "./loop.js";
 import { RecordBuffer } from "./record-buffer.js";
-import type { Confirmation, Session } from "./session.js";
 import { ensureStack } from "./stack.js";
 
-/** The sender's side of one message. */
-export interface Sending {
-  /** The record was accepted under this seq. */
-  accepted(seq: number): void;
-  confirm(): void;
-  fail(error: Error): void;
-  /** True: wait in line while the queue is full, instead of failing with QUEUE_FULL. */
-  readonly blocks: boolean;
-  readonly queue: number;
+/** What an outbox needs of the session whose it is. */
+export interface OutboxSession {
+  readonly native: Pick<NativeSession, "send">;
+  readonly limits: NativeLimits;
+  readonly ended: Error | undefined;
+  wait(confirmation: Confirmation): void;
+  room(): Promise<void>;
 }
 
 const OUTBOX_BYTES = 256 << 10;
@@ -82,7 +80,7 @@ const tooMuchWaits = (): MillraceError =>
   );
 
 export class Outbox {
-  readonly #session: Session;
+  readonly #session: OutboxSession;
   readonly #records = new RecordBuffer(OUTBOX_BYTES);
   /** One for each record. */
   #sendings: Sending[] = [];
@@ -98,7 +96,7 @@ export class Outbox {
   /** How many messages and batches have left a line. */
   #left = 0;
 
-  constructor(session: Session) {
+  constructor(session: OutboxSession) {
     this.#session = session;
   }
 

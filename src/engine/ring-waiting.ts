@@ -1,7 +1,7 @@
 import { abortReason, onAbort } from "../signals.js";
+import type { NativeRing } from "./binding.js";
 import { binding } from "./binding.js";
 import { after, holdLoop, nextTurn, nowMs } from "./loop.js";
-import type { NativeRing } from "./native-ring.js";
 import { ensureStack } from "./stack.js";
 
 const { RETRY, SOON } = binding.Ring;

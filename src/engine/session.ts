@@ -7,19 +7,11 @@
 import { MillraceError } from "../errors.js";
 import type { BrokerHandle, NativeLimits, NativeSession } from "./binding.js";
 import { Burials } from "./burials.js";
+import type { Confirmation } from "./confirmation.js";
 import { Inbox } from "./inbox.js";
 import { after, holdLoop, onWake, port } from "./loop.js";
 import { Outbox } from "./outbox.js";
 import { Patience } from "./watch.js";
-
-/** Something that waits for a unit to be durable. */
-export interface Confirmation {
-  readonly unit: number;
-  /** How many promises hang on it. */
-  readonly promises: number;
-  confirm(): void;
-  fail(error: Error): void;
-}
 
 export interface OpenSettings {
   dir: string;

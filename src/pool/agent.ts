@@ -2,9 +2,9 @@
 import { isAbsolute } from "node:path";
 import { pathToFileURL } from "node:url";
 import { types } from "node:util";
-import type { HandlerContext, HandlerResult } from "../consumer.js";
 import { invalidArgument, MillraceError } from "../errors.js";
-import type { Message } from "../message.js";
+import type { HandlerContext, HandlerResult } from "../receive/consumer.js";
+import type { Message } from "../receive/message.js";
 
 /** What an agent gets beside the message. `B` is the broker, attached in the agent's thread. */
 export interface AgentContext<B = unknown> extends HandlerContext {

@@ -1,9 +1,9 @@
 /** The options of a pool, read before there are threads that could not be told what is wrong with them. */
 import { availableParallelism } from "node:os";
 import type { ResourceLimits } from "node:worker_threads";
-import { readConsumeOptions } from "../consumer.js";
 import { invalidArgument, outOfRange } from "../errors.js";
 import { integer, readOptions } from "../options.js";
+import { readConsumeOptions } from "../receive/consumer.js";
 
 export interface PoolOptions {
   /** Worker threads, 1 to 1,024. Default: the machine's parallelism. */

@@ -53,21 +53,11 @@ export function includesOf({ text }: Source): string[] {
   return [...text.matchAll(/^\s*#\s*include\s*[<"]([^>"]+)[>"]/gm)].map((found) => String(found[1]));
 }
 
-export interface Import {
-  readonly name: string;
-  /** Erased by the compiler. */
-  readonly typeOnly: boolean;
-}
-
-/** `import ... from`, `export ... from`, `import "..."` and `import("...")` of a TypeScript file. */
-export function importsOf({ text }: Source): Import[] {
+/** `import ... from`, `export ... from`, `import "..."` and `import("...")` of a TypeScript file, types too: the names. */
+export function importsOf({ text }: Source): string[] {
   const code = withoutComments(text);
-  const statement =
-    /\b(?:import|export)\s+(type\s)?[^"'`;()]*?\bfrom\s*"([^"]+)"|\bimport\s*\(?\s*"([^"]+)"/g;
-  return [...code.matchAll(statement)].map((found) => ({
-    name: String(found[2] ?? found[3]),
-    typeOnly: found[1] !== undefined,
-  }));
+  const statement = /\b(?:import|export)\s+[^"'`;()]*?\bfrom\s*"([^"]+)"|\bimport\s*\(?\s*"([^"]+)"/g;
+  return [...code.matchAll(statement)].map((found) => String(found[1] ?? found[2]));
 }
 
 /** A relative import of `from` as a path of the project: `./queue.js` in src/broker.ts is src/queue.ts. */

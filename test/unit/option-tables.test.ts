@@ -1,6 +1,7 @@
 /** The options of queues and brokers are said in three places: native code, TypeScript and README.md. They agree. */
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { BROKER_OPTIONS } from "../../dist/broker-options.js";
 import { binding } from "../../dist/engine/binding.js";
 import type { ChoiceRow, TextRow, WholeRow } from "../../dist/options.js";
 import { QUEUE_OPTIONS } from "../../dist/queue-options.js";
@@ -8,6 +9,7 @@ import { QUEUE_OPTIONS } from "../../dist/queue-options.js";
 type Row = (WholeRow | TextRow | ChoiceRow<string>) & { readonly kept?: string };
 
 const queueRows = Object.entries<Row>(QUEUE_OPTIONS);
+const brokerRows = Object.entries<Row>(BROKER_OPTIONS);
 const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
 
 test("native code has the stored options, with the same bounds and defaults", () => {
@@ -32,7 +34,7 @@ const BYTES: Readonly<Record<string, number>> = { KiB: 2 ** 10, MiB: 2 ** 20, Gi
 
 /** "1,000,000", "2^48" and "64 MiB" as numbers; anything else as it is. */
 function read(cell: string): number | string {
-  const [, digits, power, unit] = /^(?:([\d,]+)|2\^(\d+))(?: (\w+))?$/.exec(cell) ?? [];
+  const [, digits, power, unit] = /^(?:([\d,]+)|2\^(\d+))(?: (KiB|MiB|GiB|TiB))?$/.exec(cell) ?? [];
   if (digits === undefined && power === undefined) return cell;
   const number = power === undefined ? Number(digits?.replaceAll(",", "")) : 2 ** Number(power);
   return number * (unit === undefined ? 1 : (BYTES[unit] ?? Number.NaN));
@@ -52,7 +54,10 @@ function tableBelow(heading: string): Record<string, string[]> {
   );
 }
 
-describe.each([["Queues", queueRows]] as const)("README.md, %s", (heading, rows) => {
+describe.each([
+  ["Open and close", brokerRows],
+  ["Queues", queueRows],
+] as const)("README.md, %s", (heading, rows) => {
   const table = tableBelow(heading);
 
   test("has every option and no other", () => {

@@ -10,14 +10,15 @@
  * H3 How long a lease lasts is what the engine says with what it hands out: settings change while consumers run.
  * H4 `taken` counts what was taken and is not answered, as the engine knows it: acks on their way count still.
  */
+
+import type { Codec } from "../codec.js";
+import { Slab } from "../engine/inbox.js";
+import { after, nowMs } from "../engine/loop.js";
+import type { Session } from "../engine/session.js";
+import { ensureStack } from "../engine/stack.js";
+import { turn } from "../engine/turn.js";
+import { MillraceError } from "../errors.js";
 import { Acks, refused, unlooked } from "./acks.js";
-import type { Codec } from "./codec.js";
-import { Slab } from "./engine/inbox.js";
-import { after, nowMs } from "./engine/loop.js";
-import type { Session } from "./engine/session.js";
-import { ensureStack } from "./engine/stack.js";
-import { turn } from "./engine/turn.js";
-import { MillraceError } from "./errors.js";
 import { type Lessor, Message, verbs } from "./message.js";
 
 const LEASE_LOOK_MS_MIN = 10;

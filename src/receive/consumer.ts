@@ -1,16 +1,16 @@
 /** Consumption by a handler, with a limit on how many run at once. */
 import { types } from "node:util";
-import { type Closable, type CloseOptions, readCloseTimeout, within } from "./closing.js";
-import type { Codec } from "./codec.js";
-import { after, nextTurn, soon, throwLater } from "./engine/loop.js";
-import type { Session } from "./engine/session.js";
-import { rest, turn } from "./engine/turn.js";
-import { invalidArgument, MillraceError } from "./errors.js";
+import { type Closable, type CloseOptions, readCloseTimeout, within } from "../closing.js";
+import type { Codec } from "../codec.js";
+import { after, nextTurn, soon, throwLater } from "../engine/loop.js";
+import type { Session } from "../engine/session.js";
+import { rest, turn } from "../engine/turn.js";
+import { invalidArgument, MillraceError } from "../errors.js";
+import { integer, readOptions } from "../options.js";
+import { sharedController } from "../signals.js";
 import { LeaseHolder } from "./lease-holder.js";
 import type { Message } from "./message.js";
-import { integer, readOptions } from "./options.js";
 import { Scope } from "./scope.js";
-import { sharedController } from "./signals.js";
 
 export const CONCURRENCY_MAX = 65_536;
 export const PREFETCH_MAX = 65_536;

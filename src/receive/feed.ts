@@ -1,13 +1,13 @@
 /** Messages for those who ask for them one by one. */
-import { type Closable, type CloseOptions, readCloseTimeout, within } from "./closing.js";
-import type { Codec } from "./codec.js";
-import type { Session } from "./engine/session.js";
-import { ensureStack, isOverflow } from "./engine/stack.js";
-import { rest, turn } from "./engine/turn.js";
-import { MillraceError } from "./errors.js";
+import { type Closable, type CloseOptions, readCloseTimeout, within } from "../closing.js";
+import type { Codec } from "../codec.js";
+import type { Session } from "../engine/session.js";
+import { ensureStack, isOverflow } from "../engine/stack.js";
+import { rest, turn } from "../engine/turn.js";
+import { MillraceError } from "../errors.js";
+import { onAbort } from "../signals.js";
 import { LeaseHolder } from "./lease-holder.js";
 import type { Message } from "./message.js";
-import { onAbort } from "./signals.js";
 
 interface Turn<T> {
   resolve(result: IteratorResult<Message<T>, undefined>): void;

@@ -1,12 +1,12 @@
 /** Consumption as an async iterator. */
-import type { Closable, CloseOptions } from "./closing.js";
-import type { Codec } from "./codec.js";
+import type { Closable, CloseOptions } from "../closing.js";
+import type { Codec } from "../codec.js";
+import type { Session } from "../engine/session.js";
+import { integer, readOptions } from "../options.js";
+import { abortSignal } from "../signals.js";
 import { PREFETCH_MAX } from "./consumer.js";
-import type { Session } from "./engine/session.js";
 import { Feed, type StreamHost } from "./feed.js";
 import type { Message } from "./message.js";
-import { integer, readOptions } from "./options.js";
-import { abortSignal } from "./signals.js";
 
 export interface ReceiveOptions {
   /** Messages leased ahead, those not yet settled included, 1 to 65,536. Default 16. */

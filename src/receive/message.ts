@@ -1,10 +1,10 @@
+import { type Codec, viewOf } from "../codec.js";
+import { binding } from "../engine/binding.js";
+import type { Slab } from "../engine/inbox.js";
+import { MillraceError } from "../errors.js";
+import { decodeHeaders, type Headers } from "../headers.js";
+import { milliseconds, readOptions, text } from "../options.js";
 import { leaseLost, refused } from "./acks.js";
-import { type Codec, viewOf } from "./codec.js";
-import { binding } from "./engine/binding.js";
-import type { Slab } from "./engine/inbox.js";
-import { MillraceError } from "./errors.js";
-import { decodeHeaders, type Headers } from "./headers.js";
-import { milliseconds, readOptions, text } from "./options.js";
 
 /** Read once: a property of `binding.layout` would be looked up for every message. */
 const {

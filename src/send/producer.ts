@@ -1,12 +1,13 @@
 /** The sending side of a queue. */
-import type { Codec } from "./codec.js";
-import { refusal, type Sending } from "./engine/outbox.js";
-import { RecordBuffer } from "./engine/record-buffer.js";
-import type { Session } from "./engine/session.js";
-import { ensureStack } from "./engine/stack.js";
-import { invalidArgument, MillraceError } from "./errors.js";
-import { encodeHeaders, type Headers } from "./headers.js";
-import { isArray, readOptions } from "./options.js";
+import type { Codec } from "../codec.js";
+import type { Sending } from "../engine/line.js";
+import { refusal } from "../engine/outbox.js";
+import { RecordBuffer } from "../engine/record-buffer.js";
+import type { Session } from "../engine/session.js";
+import { ensureStack } from "../engine/stack.js";
+import { invalidArgument, MillraceError } from "../errors.js";
+import { encodeHeaders, type Headers } from "../headers.js";
+import { isArray, readOptions } from "../options.js";
 
 export type Durability = "memory" | "process" | "sync";
 

@@ -8,10 +8,10 @@
  * A3 Only acks that somebody waits for when they cross are committed in haste.
  * A4 What became of an ack is known for each from the crossing on, whenever it is asked for.
  */
-import { nextTurn } from "./engine/loop.js";
-import type { Session } from "./engine/session.js";
-import { ensureStack } from "./engine/stack.js";
-import { MillraceError } from "./errors.js";
+import { nextTurn } from "../engine/loop.js";
+import type { Session } from "../engine/session.js";
+import { ensureStack } from "../engine/stack.js";
+import { MillraceError } from "../errors.js";
 
 const ACKS_AT_ONCE = 1024;
 const ACKS_MIN = 16;
