@@ -5,6 +5,7 @@ import { Worker } from "node:worker_threads";
 import type { Broker, BrokerOptions, QueueOptions } from "millrace";
 import { describe, expect, test } from "vitest";
 import { Session } from "../../dist/engine/session.js";
+import { QUEUE_OPTIONS } from "../../dist/queue-options.js";
 import { coded, durableLevels, levels, open, openBroker, temporaryDirectory } from "../support/broker.js";
 import { Random, seedOfRun } from "../support/random.mjs";
 import { until } from "../support/waiting.mjs";
@@ -23,12 +24,12 @@ function settingsOf(broker: Broker, name: string): Record<string, unknown> {
   }
 }
 
-const defaults = {
-  capacity: 1_000_000,
-  maxDeliveries: 5,
-  visibilityTimeout: 1_800_000,
-  deadLetter: "q.dead",
-};
+/** Of a queue "q". */
+const defaults: Readonly<Record<string, unknown>> = Object.fromEntries(
+  Object.entries(QUEUE_OPTIONS)
+    .filter(([, { kept }]) => kept === "stored")
+    .map(([name, row]) => [name, row.default === "<name>.dead" ? "q.dead" : row.default]),
+);
 
 describe.each(levels)("the settings of a $level queue", (level) => {
   const memory = level.receipt === "memory";
