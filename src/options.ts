@@ -55,12 +55,14 @@ export interface ChoiceRow<T extends string> {
   readonly default: Default<T>;
 }
 
-/** A list of every member of a union: one too many or too few does not compile. */
-type EachOnce<T extends string, One extends T = T> = [T] extends [never]
-  ? readonly []
-  : One extends T
-    ? readonly [One, ...EachOnce<Exclude<T, One>>]
-    : never;
+/** A list of every member of a union: one too many or too few does not compile. Of `string`, any list. */
+type EachOnce<T extends string, One extends T = T> = string extends T
+  ? readonly string[]
+  : [T] extends [never]
+    ? readonly []
+    : One extends T
+      ? readonly [One, ...EachOnce<Exclude<T, One>>]
+      : never;
 
 type RowOf<T> = [T] extends [number]
   ? WholeRow
