@@ -38,6 +38,7 @@
           "type": "executable",
           "sources": ["<!@(<(sources_of) <(core) test/native)"],
           "include_dirs": ["test/native"],
+          "defines": ["MILLRACE_CHECK_LOCKS"],
           "libraries": ["-lpthread"],
           "conditions": [
             ["sanitize==''", {"cflags_cc": ["-O2"]}],

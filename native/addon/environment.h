@@ -19,6 +19,7 @@
 #include "addon/loop_clock.h"
 #include "addon/loop_port.h"
 #include "addon/napi_include.h"
+#include "base/mutex.h"
 #include "base/status.h"
 
 namespace millrace::addon {
@@ -40,7 +41,7 @@ class Completions {
 
  private:
   std::shared_ptr<LoopPort> port_;
-  std::mutex mutex_;
+  Mutex mutex_{LockRank::kEnvironment};
   std::vector<std::function<void()>> waiting_;  // guarded by mutex_
   bool ended_ = false;                          // guarded by mutex_
 };

@@ -11,6 +11,7 @@
 #include <mutex>
 
 #include "addon/napi_include.h"
+#include "base/mutex.h"
 #include "engine/port.h"
 
 namespace millrace::addon {
@@ -37,7 +38,7 @@ class LoopPort final : public engine::Port, public std::enable_shared_from_this<
   std::atomic<bool> marked_{false};  // a wake-up is on its way: further ones are free
   std::atomic<bool> watching_{
       false};  // M1 seq_cst with marked_: the waker sees it or the last look sees the mark
-  std::mutex mutex_;
+  Mutex mutex_{LockRank::kPort};
   bool open_ = false;  // guarded by mutex_
 };
 

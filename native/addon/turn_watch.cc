@@ -59,21 +59,18 @@ bool TurnWatch::arm(std::shared_ptr<TurnFlag> flag) {
     first = armed_.empty();
     armed_.push_back({monotonicMs() + kDeliveringMsMax, std::move(flag)});
   }
-  if (first) changed_.notify_one();
+  if (first) changed_.notifyOne();
   return true;
 }
 
 void TurnWatch::run() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    if (armed_.empty()) {
-      changed_.wait(lock);
-      continue;
-    }
+    changed_.wait(lock, [this] { return !armed_.empty(); });
     const uint64_t now_ms = monotonicMs();
     const uint64_t due_ms = armed_.front().due_ms;
     if (due_ms > now_ms) {
-      changed_.wait_for(lock, std::chrono::milliseconds(due_ms - now_ms));
+      changed_.waitFor(lock, std::chrono::milliseconds(due_ms - now_ms));
       continue;
     }
     // Nothing else is published with it: the reader only stops sooner or later.

@@ -6,13 +6,13 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <mutex>
 
 #include "addon/napi_include.h"
+#include "base/mutex.h"
 #include "os/thread.h"
 
 namespace millrace::addon {
@@ -40,8 +40,8 @@ class TurnWatch {
   };
   void run();
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  Mutex mutex_{LockRank::kTurnWatch};
+  Condition changed_;
   std::deque<Armed> armed_;  // guarded by mutex_; all wait equally long: the first is due first
   os::Thread thread_;        // started under mutex_, never joined
 };

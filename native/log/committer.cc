@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <mutex>
 #include <thread>
 
 #include "base/clock.h"
@@ -30,7 +31,7 @@ bool Parking::park(uint64_t ns_max) {
     if (ns_max == kForever) {
       woken_.wait(lock, woken);
     } else {
-      woken_.wait_for(lock, std::chrono::nanoseconds(ns_max), woken);
+      woken_.waitFor(lock, std::chrono::nanoseconds(ns_max), woken);
     }
   }
   return state_.exchange(kAwake, std::memory_order_acq_rel) == kWoken;  // W1
@@ -39,7 +40,7 @@ bool Parking::park(uint64_t ns_max) {
 void Parking::wake() {
   if (state_.exchange(kWoken, std::memory_order_acq_rel) != kParked) return;  // W1
   { const std::lock_guard lock(mutex_); }
-  woken_.notify_one();
+  woken_.notifyOne();
 }
 
 Committer::Committer(Tools tools, const Position& tail, uint64_t bytes_since_checkpoint)

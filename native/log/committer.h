@@ -16,9 +16,8 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "log/failure.h"
 #include "log/journal.h"
 #include "log/segment_pool.h"
@@ -44,8 +43,9 @@ class Parking {
  private:
   enum State : uint32_t { kAwake, kParked, kWoken };
   std::atomic<uint32_t> state_{kAwake};
-  std::mutex mutex_;  // held from kParked until the sleep, so that a wake() in between waits for the sleep
-  std::condition_variable woken_;
+  Mutex mutex_{LockRank::kParking};  // held from kParked until the sleep, so that a wake() in between waits
+                                     // for the sleep
+  Condition woken_;
 };
 
 class Committer {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <mutex>
 
+#include "base/mutex.h"
 #include "base/status.h"
 
 namespace millrace::log {
@@ -26,7 +27,7 @@ class Failure {
   }
 
  private:
-  mutable std::mutex mutex_;
+  mutable Mutex mutex_{LockRank::kFailure};
   std::atomic<bool> failed_{false};
   Status status_;
 };

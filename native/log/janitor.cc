@@ -42,7 +42,7 @@ void Janitor::wake() {
     if (woken_) return;
     woken_ = true;
   }
-  changed_.notify_one();
+  changed_.notifyOne();
 }
 
 void Janitor::requestCheckpoint() {
@@ -51,7 +51,7 @@ void Janitor::requestCheckpoint() {
     requested_ = true;
     woken_ = true;
   }
-  changed_.notify_one();
+  changed_.notifyOne();
 }
 
 void Janitor::noteRefusedWrite(const Status& why) {
@@ -70,7 +70,7 @@ void Janitor::finish(bool with_checkpoint) {
     last_checkpoint_ = with_checkpoint;
     woken_ = true;
   }
-  changed_.notify_one();
+  changed_.notifyOne();
   thread_.join();
 }
 
@@ -88,7 +88,7 @@ bool Janitor::waitForWork() {
   const auto ready = [&] { return woken_; };
   if (isShort() && mayGoOn()) {
     // The only timer, and only in a shortage: nothing tells when somebody else made room.
-    may_create_ = !changed_.wait_for(lock, std::chrono::milliseconds(retry_ms_), ready);
+    may_create_ = !changed_.waitFor(lock, std::chrono::milliseconds(retry_ms_), ready);
     if (may_create_) retry_ms_ = std::min(2 * retry_ms_, kRetryMsMax);
   } else {
     changed_.wait(lock, ready);

@@ -15,9 +15,7 @@
 //  block before it (K2).
 #pragma once
 
-#include <condition_variable>
-#include <mutex>
-
+#include "base/mutex.h"
 #include "log/checkpoint.h"
 #include "log/committer.h"
 #include "log/reclaim.h"
@@ -90,8 +88,8 @@ class Janitor {
   Reclaimer reclaimer_;
   os::Thread thread_;
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  Mutex mutex_{LockRank::kJanitor};
+  Condition changed_;
   bool woken_ = true;  // the four flags are guarded by mutex_
   bool requested_ = false;
   bool finishing_ = false;

@@ -1,9 +1,11 @@
 #include "log/log.h"
 
 #include <chrono>
+#include <mutex>
 #include <thread>
 
 #include "base/check.h"
+#include "base/mutex.h"
 #include "log/committer.h"
 #include "log/identity.h"
 #include "log/janitor.h"
@@ -196,7 +198,7 @@ class StoreLog final : public Log {
   Stage stage_;
   Committer committer_;
   Janitor janitor_;
-  std::mutex close_mutex_;
+  Mutex close_mutex_{LockRank::kLogEnd};
 };
 
 // What recovery accepted is synced.

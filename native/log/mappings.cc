@@ -1,5 +1,7 @@
 #include "log/mappings.h"
 
+#include <mutex>
+
 namespace millrace::log {
 
 Status Mappings::read(Segment& segment, uint64_t offset, MutableBytes out) {

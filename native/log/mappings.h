@@ -9,8 +9,8 @@
 #pragma once
 
 #include <list>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "log/segment.h"
 #include "os/file.h"
 
@@ -36,7 +36,7 @@ class Mappings {
 
   os::Directory& directory_;
   const uint64_t segment_bytes_;
-  std::mutex mutex_;
+  Mutex mutex_{LockRank::kMappings};
   std::list<Segment*> mapped_;  // the one that was mapped last in front
 };
 

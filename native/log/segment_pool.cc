@@ -1,12 +1,13 @@
 #include "log/segment_pool.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "base/check.h"
 
 namespace millrace::log {
 
-using Guard = std::lock_guard<std::mutex>;
+using Guard = std::lock_guard<Mutex>;
 
 Segment* SegmentPool::add(uint32_t index, uint64_t number, std::unique_ptr<OpenFiles::Lent> file) {
   segments_.push_back(std::make_unique<Segment>(index, number, std::move(file)));

@@ -15,10 +15,10 @@
 
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <vector>
 
+#include "base/mutex.h"
 #include "log/checkpoint.h"
 #include "log/mappings.h"
 #include "log/open_files.h"
@@ -104,7 +104,7 @@ class SegmentPool {
   OpenFiles files_;  // prepared and active segments are held
   Mappings mappings_;
   SegmentIndex index_;
-  mutable std::mutex mutex_;
+  mutable Mutex mutex_{LockRank::kSegmentPool};
   std::vector<std::unique_ptr<Segment>> segments_;  // the rest is guarded by mutex_ too
   std::deque<Segment*> prepared_;
   Segment* active_ = nullptr;

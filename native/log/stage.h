@@ -18,9 +18,9 @@
 #include <cstdlib>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "base/mutex.h"
 #include "log/block.h"
 #include "log/failure.h"
 #include "log/log.h"
@@ -109,7 +109,7 @@ class Stage {
   const uint64_t usable_;  // of a segment
   const size_t body_max_;
   const Failure& failure_;
-  mutable std::mutex mutex_;
+  mutable Mutex mutex_{LockRank::kStage};
   // Full size from the start; pages that were never used cost address space only.
   Buffer buffers_[2];
   size_t active_ = 0;

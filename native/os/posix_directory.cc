@@ -15,6 +15,7 @@
 #include <cstdlib>
 
 #include "base/check.h"
+#include "base/mutex.h"
 #include "os/posix_file.h"
 
 namespace millrace::os {
@@ -104,6 +105,7 @@ class PosixDirectory final : public Directory {
   }
 
   Status sync() override {
+    checkMayWait("a sync");
     const int earlier = sync_error_.load(std::memory_order_relaxed);  // as in PosixFile::sync
     if (earlier != 0) return failedSync("fsync (failed before, never repeated)", path_, earlier);
     if (::fsync(descriptor_.get()) == 0) return Status();

@@ -4,6 +4,8 @@
 
 #include <cerrno>
 
+#include "base/mutex.h"
+
 namespace millrace::os {
 
 Status failedCall(const char* call, const std::string& name, int error) {
@@ -46,6 +48,7 @@ Status PosixFile::write(uint64_t offset, Bytes data) {
 }
 
 Status PosixFile::sync() {
+  checkMayWait("a sync");
   // Relaxed: the value alone matters. Two threads that sync at once may both call; the one that fails first
   // makes every later call fail.
   const int earlier = sync_error_.load(std::memory_order_relaxed);

@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "base/mutex.h"
+
 namespace millrace::os {
 namespace {
 
@@ -35,6 +37,7 @@ Status Thread::start(std::function<void()> run) {
 
 void Thread::join() {
   if (!std::exchange(started_, false)) return;
+  checkMayWait("a join");
   (void)::pthread_join(handle_, nullptr);
 }
 

@@ -1,4 +1,5 @@
 #include "base/check.h"
+#include "base/mutex.h"
 #include "support/simulated_disk_state.h"
 
 namespace millrace::test {
@@ -69,6 +70,7 @@ class SimulatedDirectory final : public os::Directory {
   // After a failure the changes stay uncertain. A later sync through another Directory makes them certain
   // along with its own: a journal cannot commit a change without those before it.
   Status sync() override {
+    checkMayWait("a sync");
     state_->reach(Moment::kBeforeDirectorySync, "");
     {
       const Guard guard(state_->mutex);

@@ -1,3 +1,4 @@
+#include "base/mutex.h"
 #include "support/simulated_disk_state.h"
 
 namespace millrace::test {
@@ -100,6 +101,7 @@ class SimulatedFileHandle final : public os::File {
   }
 
   Status sync() override {
+    checkMayWait("a sync");
     state().reach(Moment::kBeforeSync, name_);
     {
       const Guard guard(state().mutex);
