@@ -278,7 +278,7 @@ Result<uint64_t> Broker::purge(uint32_t queue_id, Session& session, uint64_t& un
   uint64_t purged = 0;
   {
     const std::lock_guard lock(queue->mutex);
-    purged = queue->ledger.purge(ranges);
+    purged = queue->ledger.purge({}, ranges).messages;
     queue->counters.purged += purged;
     if (!stageSettleLocked(*queue, ranges, log::Purpose::kSettle, unit)) return whyRefused();
   }

@@ -185,34 +185,43 @@ void Ledger::returnAll(std::vector<Returned>& returned) {
   for (const ConsumerId consumer : state_->leases.consumers()) returnLeases(consumer, 0, returned, none);
 }
 
-void Ledger::tick(const Now& now, std::vector<Returned>& returned, std::vector<Dead>& dead) {
+bool Ledger::tick(const Now& now, std::vector<Returned>& returned, std::vector<Dead>& dead,
+                  size_t messages_max) {
   State& state = *state_;
-  for (uint32_t slot = state.leases.popExpired(now.monotonic_ms); slot != Leases::kNone;
-       slot = state.leases.popExpired(now.monotonic_ms)) {
+  size_t left = messages_max;
+  for (; left > 0; --left) {
+    const uint32_t slot = state.leases.popExpired(now.monotonic_ms);
+    if (slot == Leases::kNone) break;
     report(state.endDelivery(state.table.find(state.leases.at(slot).seq), true, 0), returned, dead);
   }
-  for (Seq seq = state.schedule.popDue(now.wall_ms); seq != 0; seq = state.schedule.popDue(now.wall_ms)) {
+  for (; left > 0; --left) {
+    const Seq seq = state.schedule.popDue(now.wall_ms);
+    if (seq == 0) break;
     const Place at = state.table.find(seq);
     state.leave(at);
     state.enterReady(at);
   }
+  return left == 0 && (nextLeaseEndMonotonicMs() <= now.monotonic_ms || nextDueWallMs() <= now.wall_ms);
 }
 
 uint64_t Ledger::nextLeaseEndMonotonicMs() const { return state_->leases.nextEnd(); }
 uint64_t Ledger::nextDueWallMs() const { return state_->schedule.nextDue(); }
 
-uint64_t Ledger::purge(std::vector<Range>& out) {
+Purged Ledger::purge(const Slice& slice, std::vector<Range>& out) {
   State& state = *state_;
-  uint64_t purged = 0;
+  Purged purged;
   const size_t out_before = out.size();
-  for (Chunk* chunk = state.table.atOrAfter(0); chunk; chunk = state.table.atOrAfter(chunk->number + 1)) {
+  size_t looked_at = 0;
+  Chunk* chunk = state.table.atOrAfter(slice.from / Chunk::kEntries);
+  for (; chunk && looked_at < slice.messages_max; chunk = state.table.atOrAfter(chunk->number + 1)) {
+    looked_at += Chunk::kEntries;
     for (uint64_t bits = chunk->live; bits != 0; bits &= bits - 1) {
       const Place at{chunk, static_cast<uint32_t>(std::countr_zero(bits))};
-      const MessageState was = at.entry().state();
-      if (was > MessageState::kSuspect) continue;
+      const bool waits = at.entry().state() <= MessageState::kSuspect;
+      if (!waits || at.seq() < slice.from || at.seq() > slice.through) continue;
       state.leave(at);
       state.enterSettling(at);
-      ++purged;
+      ++purged.messages;
       const bool joins = out.size() > out_before && out.back().count < UINT32_MAX &&
                          out.back().first + out.back().count == at.seq();
       if (joins) {
@@ -222,6 +231,7 @@ uint64_t Ledger::purge(std::vector<Range>& out) {
       }
     }
   }
+  if (chunk && chunk->seqOf(0) <= slice.through) purged.next = std::max<Seq>(chunk->seqOf(0), 1);
   return purged;
 }
 

@@ -108,6 +108,18 @@ struct Range {
   uint32_t count;
 };
 
+// A part of the messages, for what should not touch all of them at once.
+struct Slice {
+  Seq from = 1;
+  Seq through = kSeqMax;
+  size_t messages_max = SIZE_MAX;  // about; those that are looked at count
+};
+
+struct Purged {
+  uint64_t messages = 0;
+  Seq next = 0;  // where the next slice goes on, 0 at the end
+};
+
 struct Stored {
   Ref ref;
   uint32_t bytes;
@@ -191,14 +203,16 @@ class Ledger {
   // Everything in flight goes back uncounted: the broker closes.
   void returnAll(std::vector<Returned>& returned);
 
-  // Ends expired leases (they count) and makes delayed messages ready that are due.
-  void tick(const Now& now, std::vector<Returned>& returned, std::vector<Dead>& dead);
+  // Ends expired leases (they count) and makes delayed messages ready that are due, `messages_max` of both
+  // together. True: there are more.
+  bool tick(const Now& now, std::vector<Returned>& returned, std::vector<Dead>& dead,
+            size_t messages_max = SIZE_MAX);
   // Earliest time at which tick() has something to do; UINT64_MAX: never.
   uint64_t nextLeaseEndMonotonicMs() const;
   uint64_t nextDueWallMs() const;
 
-  // Makes everything that waits SETTLING and tells it as ranges. In flight and dying stay.
-  uint64_t purge(std::vector<Range>& out);
+  // Makes what waits SETTLING and tells it as ranges. In flight and dying stay.
+  Purged purge(const Slice& slice, std::vector<Range>& out);
 
   // The settlement of this message is durable: it leaves. Empty if it was not here.
   std::optional<Stored> forget(Seq seq);

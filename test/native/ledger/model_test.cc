@@ -245,7 +245,8 @@ class ModelRun {
   void tick() {
     std::vector<Returned> returned;
     std::vector<Dead> dead;
-    ledger_->tick(now_, returned, dead);
+    const size_t messages_max = static_cast<size_t>(1 + below(20));
+    while (ledger_->tick(now_, returned, dead, messages_max)) continue;
     compareOutcomes(returned, dead, reference_.tick(now_));
   }
 
@@ -284,7 +285,13 @@ class ModelRun {
   void purge() {
     if (!oneIn(4)) return;
     std::vector<Range> ranges;
-    const uint64_t count = ledger_->purge(ranges);
+    uint64_t count = 0;
+    Slice slice{.messages_max = static_cast<size_t>(1 + below(300))};
+    do {
+      const Purged purged = ledger_->purge(slice, ranges);
+      count += purged.messages;
+      slice.from = purged.next;
+    } while (slice.from != 0);
     std::vector<Seq> seqs;
     for (const Range& range : ranges)
       for (uint32_t i = 0; i < range.count; ++i) seqs.push_back(range.first + i);

@@ -147,7 +147,7 @@ TEST(LedgerSuspectThatWasGivenBackUnusedStaysOne) {
   CHECK_EQ(queue.counts().suspects, 4u);
   CHECK_EQ(queue.takeSuspect(1).at(0).delivery_count, 3u);
   std::vector<Range> purged;
-  CHECK_EQ(queue.ledger().purge(purged), 3u);
+  CHECK_EQ(queue.ledger().purge({}, purged).messages, 3u);
   CHECK_EQ(queue.counts().suspects, 0u);
   queue.check();
 }

@@ -79,7 +79,7 @@ TEST(LedgerPurgeSettlesWhatWaitsAndTellsItAsRanges) {
   CHECK(wasHeld(queue.reject(1, d[3])));
   queue.forget(100);
   std::vector<Range> ranges{{1, 1}};  // appended to, not joined with
-  CHECK_EQ(queue.ledger().purge(ranges), 196u);
+  CHECK_EQ(queue.ledger().purge({}, ranges).messages, 196u);
   queue.check();
   CHECK_EQ(ranges.size(), 4u);
   CHECK(ranges[1].first == 2 && ranges[1].count == 2);
@@ -90,7 +90,7 @@ TEST(LedgerPurgeSettlesWhatWaitsAndTellsItAsRanges) {
   CHECK_EQ(queue.counts().dying, 1u);
   CHECK(queue.take(1, 1).empty());
   CHECK_EQ(queue.ledger().nextDueWallMs(), UINT64_MAX);
-  CHECK_EQ(queue.ledger().purge(ranges), 0u);
+  CHECK_EQ(queue.ledger().purge({}, ranges).messages, 0u);
 }
 
 TEST(LedgerBacklogOfTenMillionFitsIn24BytesEach) {
