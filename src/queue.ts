@@ -1,6 +1,7 @@
 import type { Closable } from "./closing.js";
 import { type CodecName, codecs } from "./codec.js";
 import type { BrokerHandle } from "./engine/binding.js";
+import { nextTurn } from "./engine/loop.js";
 import type { Session } from "./engine/session.js";
 import { ensureStack } from "./engine/stack.js";
 import { integer, queueName } from "./options.js";
@@ -197,14 +198,22 @@ export class Queue<T = unknown> {
     return found;
   }
 
-  /** Deletes every message that is not leased. Resolves to their number when that is durable. */
+  /**
+   * Deletes every message that waits now: not what is leased. Resolves to their number when that is durable. A large
+   * backlog goes in parts, between which others are served; what a close or a failure interrupts is deleted in part.
+   */
   async purge(): Promise<number> {
     const { session } = this.#host;
     ensureStack();
-    const report = new Float64Array(1);
-    const purged = session.native.purge(this.#id, report);
-    await session.committed(report[0] as number);
-    return purged;
+    const report = Float64Array.of(0, 1, 0);
+    let purged = 0;
+    for (;;) {
+      purged += session.native.purge(this.#id, report);
+      // The next part waits for it: so the committer has no more than one to forget at a time.
+      await session.committed(report[0] as number);
+      if (report[1] === 0) return purged;
+      await new Promise<void>(nextTurn);
+    }
   }
 
   /** Delivers nothing more until `resume()`, for every consumer of this process. What is leased goes on. */

@@ -47,18 +47,22 @@ napi_value SessionMethods::pause(napi_env env, napi_callback_info info) {
   return status.ok() ? nullptr : fail(self, status);
 }
 
-// purge(queue, report) => messages; report[0] = unit
+// purge(queue, report) => messages; report[0] = unit. One part of it: report[1] and report[2] are what is
+// left (PurgeRange), 1 and 0 at the beginning; report[1] is 0 at the end.
 napi_value SessionMethods::purge(napi_env env, napi_callback_info info) {
   Call call(env, info);
   SessionObject* self = enter(call);
   if (self == nullptr) return nullptr;
   const std::span<double> report = call.doubles(1);
-  if (report.empty()) return invalid(self, "report");
+  if (report.size() < 3) return invalid(self, "report");
   uint64_t unit = 0;
-  Result<uint64_t> purged = self->broker_->purge(call.unsigned32(0), *self->session_, unit);
+  const engine::PurgeRange range{wholeNumber(report[1]), wholeNumber(report[2])};
+  Result<engine::Purged> purged = self->broker_->purge(call.unsigned32(0), *self->session_, range, unit);
   if (!purged.ok()) return fail(self, purged.status());
   report[0] = static_cast<double>(unit);
-  return number(env, static_cast<double>(purged.value()));
+  report[1] = static_cast<double>(purged.value().rest.from);
+  report[2] = static_cast<double>(purged.value().rest.through);
+  return number(env, static_cast<double>(purged.value().messages));
 }
 
 napi_value SessionMethods::queueStats(napi_env env, napi_callback_info info) {

@@ -1,6 +1,7 @@
 #include "engine/registry.h"
 
 #include <chrono>
+#include <mutex>
 #include <random>
 
 #include "base/clock.h"
@@ -77,7 +78,7 @@ void Registry::departed() {
     departing_--;
     departed_++;
   }
-  changed_.notify_all();
+  changed_.notifyAll();
 }
 
 uint64_t Registry::departures() {
@@ -90,7 +91,7 @@ bool Registry::awaitDeparture(uint64_t seen, uint64_t until_ms) {
   while (departed_ == seen) {
     const uint64_t now_ms = monotonicMs();
     if (departing_ == 0 || now_ms >= until_ms) return false;
-    changed_.wait_for(lock, std::chrono::milliseconds(until_ms - now_ms));
+    changed_.waitFor(lock, std::chrono::milliseconds(until_ms - now_ms));
   }
   return monotonicMs() < until_ms;
 }

@@ -4,13 +4,12 @@
 // Threads: any.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 
+#include "base/mutex.h"
 #include "engine/broker.h"
 
 namespace millrace::engine {
@@ -52,10 +51,10 @@ class Registry {
   bool awaitDeparture(uint64_t seen, uint64_t until_ms);
 
   const uint64_t token_;
-  std::mutex mutex_;
+  Mutex mutex_{LockRank::kRegistry};
   uint64_t next_ = 1;                                              // guarded by mutex_
   std::unordered_map<uint64_t, std::shared_ptr<Broker>> brokers_;  // guarded by mutex_
-  std::condition_variable changed_;                                // a departure is over
+  Condition changed_;                                              // a departure is over
   uint64_t departing_ = 0;                                         // guarded by mutex_
   uint64_t departed_ = 0;                                          // guarded by mutex_
 };

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/mutex.h"
 #include "engine/port.h"
 #include "ledger/ledger.h"
 
@@ -41,6 +42,13 @@ class Session {
   // A send was refused for lack of room: wake when there may be some.
   std::atomic<bool> wants_room{false};
 
+  // Own thread, so nothing is lost between the two. Called under the stage's lock, or by
+  // Sessions::noteStaged(). Sequentially consistent, like the log's committed unit: either the committer sees
+  // this, or that call sees that the unit is committed.
+  void noteStaged(uint64_t unit) {
+    if (unit > staged_through.load(std::memory_order_relaxed)) staged_through.store(unit);
+  }
+
   // Any thread.
   void wake() { port_->wake(); }
   void wakeConsumer(uint32_t consumer) {
@@ -65,7 +73,7 @@ class Session {
 
  private:
   std::shared_ptr<Port> port_;
-  std::mutex mutex_;
+  Mutex mutex_{LockRank::kWoken};
   std::vector<uint32_t> woken_;  // guarded by mutex_
 };
 

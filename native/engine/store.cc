@@ -16,11 +16,12 @@ Cell* cellOf(Ref ref) { return reinterpret_cast<Cell*>(static_cast<uintptr_t>(re
 
 }  // namespace
 
-Ref HeapStore::add(Bytes record) {
+Ref HeapStore::add(Bytes record, uint64_t seq) {
   void* memory = std::malloc(sizeof(Cell) + record.size());
   if (memory == nullptr) return 0;
   Cell* cell = new (memory) Cell{1};
   std::memcpy(cell->record(), record.data(), record.size());
+  store<uint64_t>(cell->record() + log::MessageLayout::kSeq, seq);
   return static_cast<Ref>(reinterpret_cast<uintptr_t>(cell));
 }
 

@@ -41,8 +41,8 @@ class LogStore final : public MessageStore {
 // bits.
 class HeapStore final : public MessageStore {
  public:
-  // Copies `record`; the returned ref is pinned once. 0: out of memory.
-  Ref add(Bytes record);
+  // Copies `record` as message `seq` of its queue; the returned ref is pinned once. 0: out of memory.
+  Ref add(Bytes record, uint64_t seq);
   void pin(Ref ref, uint32_t bytes) override;
   void unpin(Ref ref, uint32_t bytes) override;
   Status read(Ref ref, MutableBytes out) const override;

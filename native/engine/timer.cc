@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 
 namespace millrace::engine {
 
@@ -14,7 +15,7 @@ void Timer::stop() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  changed_.notify_one();
+  changed_.notifyOne();
   thread_.join();
 }
 
@@ -34,7 +35,7 @@ void Timer::schedule(uint32_t queue, uint64_t at_ms) {
     deadlines_.emplace(at_ms, queue);
     first = deadlines_.begin()->second == queue;
   }
-  if (first) changed_.notify_one();
+  if (first) changed_.notifyOne();
 }
 
 void Timer::run() {
@@ -43,7 +44,7 @@ void Timer::run() {
     const uint64_t at_ms = deadlines_.empty() ? kNever : deadlines_.begin()->first;
     const uint64_t now_ms = clock_();
     if (at_ms > now_ms) {
-      changed_.wait_for(lock, std::chrono::milliseconds(std::min(at_ms - now_ms, sleep_ms_max_)));
+      changed_.waitFor(lock, std::chrono::milliseconds(std::min(at_ms - now_ms, sleep_ms_max_)));
       continue;
     }
     const uint32_t queue = deadlines_.begin()->second;

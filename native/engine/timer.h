@@ -3,20 +3,21 @@
 // up once an hour.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <set>
 #include <unordered_map>
 #include <utility>
 
+#include "base/mutex.h"
 #include "os/thread.h"
 
 namespace millrace::engine {
 
 constexpr uint64_t kNever = UINT64_MAX;
+// The id under which the timer calls for the suspects: no queue has it.
+constexpr uint32_t kSuspectsTimer = 0;
 // At once, so that a deadline from a damaged file does not overflow the wait.
 constexpr uint64_t kSleepMsMax = 3'600'000;
 
@@ -41,8 +42,8 @@ class Timer {
   const std::function<uint64_t(uint32_t)> fire_;
   const std::function<uint64_t()> clock_;
   const uint64_t sleep_ms_max_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  Mutex mutex_{LockRank::kTimer};
+  Condition changed_;
   bool stopping_ = false;                              // guarded by mutex_
   std::set<std::pair<uint64_t, uint32_t>> deadlines_;  // guarded by mutex_: (at, queue), one entry a queue
   std::unordered_map<uint32_t, uint64_t> by_queue_;    // guarded by mutex_: the queue's entry in deadlines_

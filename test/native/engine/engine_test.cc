@@ -307,9 +307,9 @@ TEST(EngineShowsWhatWasSentOnceTheSendIsConfirmed) {
     const uint64_t unit = client.send(queue, {"x"});
     while (broker->committedThrough() < unit) std::this_thread::yield();
     uint64_t purge_unit = 0;
-    const Result<uint64_t> purged = broker->purge(queue, client.session(), purge_unit);
+    const Result<engine::Purged> purged = broker->purge(queue, client.session(), {}, purge_unit);
     CHECK_OK(purged.status());
-    CHECK_EQ(purged.value(), 1u);
+    CHECK_EQ(purged.value().messages, 1u);
     CHECK(client.awaitCommitted(purge_unit));
   }
 }

@@ -1,9 +1,10 @@
-// The sending half of Broker.
-#include <cstring>
+#include "engine/sender.h"
+
+#include <mutex>
+#include <utility>
+#include <vector>
 
 #include "base/clock.h"
-#include "base/crc32c.h"
-#include "engine/broker.h"
 
 namespace millrace::engine {
 namespace {
@@ -27,20 +28,10 @@ Code codeOf(log::StageOutcome outcome) {
 
 uint32_t recordBytes(const std::byte* record) { return load<uint32_t>(record + Layout::kBytes); }
 
-// Is there room for `messages` more? Counts nothing yet: only the holder of the lock that guards last_seq
-// raises `admitted`. On refusal the next settlement is made to tell (tellRoom).
-bool admits(Queue& queue, Session& session, uint64_t messages) {
-  const uint64_t capacity = queue.capacity.load(std::memory_order_relaxed);
-  if (queue.admitted.load() + messages <= capacity) return true;
-  session.wants_room.store(true);
-  queue.refused_sender.store(true);
-  return queue.admitted.load() + messages <= queue.capacity.load();
-}
-
 }  // namespace
 
 // Checks every record of the outbox and fills in what the sender does not know. The caller's bytes are input.
-Status Broker::sealOutbox(MutableBytes outbox, size_t count) {
+Status Sender::seal(MutableBytes outbox, size_t count) const {
   const uint64_t now_ms = wallMs();
   size_t at = 0;
   for (size_t i = 0; i < count; ++i) {
@@ -54,12 +45,12 @@ Status Broker::sealOutbox(MutableBytes outbox, size_t count) {
     if (message.kind() != log::Kind::kMessage || message.extensionBytes() != 0) {
       return Status(Code::kInvalidArgument, "malformed outbox");
     }
-    if (uint64_t{message.headerBytes()} + message.bodyBytes() > options_.message_bytes_max) {
+    if (uint64_t{message.headerBytes()} + message.bodyBytes() > context_.options.message_bytes_max) {
       return Status(Code::kMessageTooLarge, "a message has at most " +
-                                                std::to_string(options_.message_bytes_max) +
+                                                std::to_string(context_.options.message_bytes_max) +
                                                 " bytes of headers and body");
     }
-    const Queue* queue = queueAt(message.queue());
+    const Queue* queue = catalogue_.at(message.queue());
     if (queue == nullptr) return Status(Code::kQueueNotFound, "no such queue");
     store<uint64_t>(record + Layout::kTimestamp, now_ms);
     if (!queue->memory) store<uint32_t>(record + Layout::kContentCrc, message.computeCrc());
@@ -68,11 +59,11 @@ Status Broker::sealOutbox(MutableBytes outbox, size_t count) {
   return Status();
 }
 
-Result<SendReport> Broker::send(Session& session, MutableBytes outbox, std::span<SendResult> results,
+Result<SendReport> Sender::send(Session& session, MutableBytes outbox, std::span<SendResult> results,
                                 bool whole) {
-  MILLRACE_RETURN_IF_ERROR(checkOpen());
+  MILLRACE_RETURN_IF_ERROR(context_.checkOpen());
   if (whole) MILLRACE_RETURN_IF_ERROR(checkRoom(session, outbox, results.size()));
-  MILLRACE_RETURN_IF_ERROR(sealOutbox(outbox, results.size()));
+  MILLRACE_RETURN_IF_ERROR(seal(outbox, results.size()));
   SendReport report;
   if (whole) {
     MILLRACE_RETURN_IF_ERROR(sendWhole(session, outbox, results, report));
@@ -81,7 +72,7 @@ Result<SendReport> Broker::send(Session& session, MutableBytes outbox, std::span
   const uint64_t flush = next_flush_.fetch_add(1, std::memory_order_relaxed);
   std::byte* record = outbox.data();
   while (report.consumed < results.size()) {
-    Queue& queue = *queueAt(load<uint32_t>(record + Layout::kQueue));
+    Queue& queue = *catalogue_.at(load<uint32_t>(record + Layout::kQueue));
     const size_t before = report.consumed;
     if (queue.memory) {
       record = sendMemoryRun(session, queue, record, results, flush, report);
@@ -94,7 +85,7 @@ Result<SendReport> Broker::send(Session& session, MutableBytes outbox, std::span
 }
 
 // Messages of one memory queue, from results[report.consumed] on: under one hold of its mutex.
-std::byte* Broker::sendMemoryRun(Session& session, Queue& queue, std::byte* record,
+std::byte* Sender::sendMemoryRun(Session& session, Queue& queue, std::byte* record,
                                  std::span<SendResult> results, uint64_t flush, SendReport& report) {
   const std::lock_guard lock(queue.mutex);
   uint64_t arrived = 0;
@@ -105,10 +96,11 @@ std::byte* Broker::sendMemoryRun(Session& session, Queue& queue, std::byte* reco
     SendResult& result = results[report.consumed++];
     if (is_closed) {
       result = refusal(Code::kClosed);
-    } else if (queue.full_in_flush == flush || !admits(queue, session, 1)) {
+    } else if (queue.full_in_flush == flush || !queue.room.admits(session, 1)) {
       queue.full_in_flush = flush;
       result = refusal(Code::kQueueFull);
-    } else if (enqueueMemoryLocked(queue, {record, bytes})) {
+    } else if (const Ref ref = context_.heap_store.add({record, bytes}, queue.nextSeq())) {
+      queue.enqueue(ref, bytes);
       result = static_cast<SendResult>(queue.last_seq);
       arrived++;
     } else {
@@ -116,42 +108,21 @@ std::byte* Broker::sendMemoryRun(Session& session, Queue& queue, std::byte* reco
     }
     record += bytes;
   }
-  wakeLocked(queue, arrived);
+  waker_.wake(queue, arrived);
   return record;
-}
-
-// The record on the heap, as message `seq` of its queue. 0: out of memory.
-Ref Broker::addMemory(MutableBytes record, ledger::Seq seq) {
-  store<uint64_t>(record.data() + Layout::kSeq, seq);
-  return heap_store_.add(record);
-}
-
-// What addMemory() made of the queue's next seq.
-void Broker::enqueueMemoryLocked(Queue& queue, Ref ref, uint32_t bytes) {
-  queue.admitted.fetch_add(1);
-  queue.committed_seq = ++queue.last_seq;
-  queue.ledger.enqueue(queue.last_seq, ref, bytes);
-  queue.counters.sent++;
-}
-
-bool Broker::enqueueMemoryLocked(Queue& queue, MutableBytes record) {
-  const Ref ref = addMemory(record, queue.last_seq + 1);
-  if (ref == 0) return false;
-  enqueueMemoryLocked(queue, ref, static_cast<uint32_t>(record.size()));
-  return true;
 }
 
 // Messages of durable queues, from results[report.consumed] on: under one hold of the stage's lock. Stops at
 // a memory queue's message, and before the first one that the stage has no room for.
-std::byte* Broker::sendDurableRun(Session& session, std::byte* record, std::span<SendResult> results,
+std::byte* Sender::sendDurableRun(Session& session, std::byte* record, std::span<SendResult> results,
                                   uint64_t flush, SendReport& report) {
-  log::Log::Lock stage(*log_);
+  log::Log::Lock stage(*context_.log);
   while (report.consumed < results.size()) {
-    Queue& queue = *queueAt(load<uint32_t>(record + Layout::kQueue));
+    Queue& queue = *catalogue_.at(load<uint32_t>(record + Layout::kQueue));
     if (queue.memory) break;
     const uint32_t bytes = recordBytes(record);
     SendResult& result = results[report.consumed];
-    if (queue.full_in_flush == flush || !admits(queue, session, 1)) {
+    if (queue.full_in_flush == flush || !queue.room.admits(session, 1)) {
       queue.full_in_flush = flush;
       result = refusal(Code::kQueueFull);
       stage.hurry();  // what was settled quietly makes room when it is committed
@@ -163,7 +134,7 @@ std::byte* Broker::sendDurableRun(Session& session, std::byte* record, std::span
         break;
       }
       if (outcome == log::StageOutcome::kStaged) {
-        placeMessage(queue, at, {record, bytes});
+        queue.place(at, {record, bytes});
         result = static_cast<SendResult>(queue.last_seq);
       } else {
         result = refusal(codeOf(outcome));
@@ -172,59 +143,83 @@ std::byte* Broker::sendDurableRun(Session& session, std::byte* record, std::span
     report.consumed++;
     record += bytes;
   }
-  noteStaged(session, report.unit);
+  session.noteStaged(report.unit);
   return record;
 }
 
-// The stage's lock is held: gives the message its seq and copies it to its place.
-void Broker::placeMessage(Queue& queue, std::byte* at, Bytes record) {
-  queue.admitted.fetch_add(1);
-  std::memcpy(at, record.data(), record.size());
-  store<uint64_t>(at + Layout::kSeq, ++queue.last_seq);
-}
-
 // Before megabytes are checked for nothing: a batch that waits for room is tried again with each settlement.
-// Only a look, at bytes that sealOutbox() has not seen yet; sendWhole() decides.
-Status Broker::checkRoom(Session& session, Bytes outbox, size_t messages) {
+// Only a look, at bytes that seal() has not seen yet; sendWhole() decides.
+Status Sender::checkRoom(Session& session, Bytes outbox, size_t messages) {
   if (messages == 0 || outbox.size() < Layout::kContent) return Status();
-  Queue* queue = queueAt(load<uint32_t>(outbox.data() + Layout::kQueue));
-  if (queue == nullptr || messages > queue->capacity.load(std::memory_order_relaxed)) return Status();
-  if (admits(*queue, session, messages)) return Status();
-  if (!queue->memory) log::Log::Lock(*log_).hurry();
+  Queue* queue = catalogue_.at(load<uint32_t>(outbox.data() + Layout::kQueue));
+  if (queue == nullptr || messages > queue->room.capacity()) return Status();
+  if (queue->room.admits(session, messages)) return Status();
+  if (!queue->memory) log::Log::Lock(*context_.log).hurry();
   return Status(Code::kQueueFull, "the queue is full");
 }
 
-Status Broker::sendWholeMemory(Session& session, Queue& queue, MutableBytes outbox,
+Status Sender::sendWholeMemory(Session& session, Queue& queue, MutableBytes outbox,
                                std::span<SendResult> results) {
   const std::lock_guard lock(queue.mutex);
   if (queue.closed) return Status(Code::kClosed, "the broker is closed");
-  if (!admits(queue, session, results.size())) return Status(Code::kQueueFull, "the queue is full");
+  if (!queue.room.admits(session, results.size())) return Status(Code::kQueueFull, "the queue is full");
   std::vector<std::pair<Ref, uint32_t>> added;
   added.reserve(results.size());
   std::byte* record = outbox.data();
   while (added.size() < results.size()) {
     const uint32_t bytes = recordBytes(record);
-    const Ref ref = addMemory({record, bytes}, queue.last_seq + 1 + added.size());
+    const Ref ref = context_.heap_store.add({record, bytes}, queue.nextSeq() + added.size());
     if (ref == 0) {
-      for (const auto& [one, one_bytes] : added) heap_store_.unpin(one, one_bytes);
+      for (const auto& [one, one_bytes] : added) context_.heap_store.unpin(one, one_bytes);
       return Status(Code::kLimit, "out of memory");
     }
     added.emplace_back(ref, bytes);
     record += bytes;
   }
   for (size_t i = 0; i < results.size(); ++i) {
-    enqueueMemoryLocked(queue, added[i].first, added[i].second);
+    queue.enqueue(added[i].first, added[i].second);
     results[i] = static_cast<SendResult>(queue.last_seq);
   }
-  wakeLocked(queue, results.size());
+  waker_.wake(queue, results.size());
+  return Status();
+}
+
+Status Sender::sendWholeDurable(Session& session, Queue& queue, Bytes outbox, std::span<SendResult> results,
+                                SendReport& report) {
+  const uint64_t bytes_max = log::unitBytesMax(context_.options.segment_bytes);
+  if (outbox.size() > bytes_max) {
+    return Status(Code::kMessageTooLarge, "a batch has at most " + std::to_string(bytes_max) + " bytes");
+  }
+  log::Log::Lock stage(*context_.log);
+  if (!queue.room.admits(session, results.size())) {
+    stage.hurry();
+    return Status(Code::kQueueFull, "the queue is full");
+  }
+  std::byte* at = nullptr;
+  const log::StageOutcome outcome = stage.reserve(outbox.size(), log::Purpose::kSend, at, report.unit);
+  if (outcome == log::StageOutcome::kFull) {
+    session.wants_room.store(true);
+    return Status();  // consumed stays 0
+  }
+  if (outcome != log::StageOutcome::kStaged) return Status(codeOf(outcome), "the store refuses new messages");
+  const std::byte* record = outbox.data();
+  for (SendResult& result : results) {
+    const uint32_t record_bytes = recordBytes(record);
+    queue.place(at, {record, record_bytes});
+    result = static_cast<SendResult>(queue.last_seq);
+    record += record_bytes;
+    at += record_bytes;
+  }
+  report.consumed = static_cast<uint32_t>(results.size());
+  session.noteStaged(report.unit);
   return Status();
 }
 
 // All of one queue's batch or nothing of it: one unit in the log, one hold of the mutex in memory.
-Status Broker::sendWhole(Session& session, MutableBytes outbox, std::span<SendResult> results,
+Status Sender::sendWhole(Session& session, MutableBytes outbox, std::span<SendResult> results,
                          SendReport& report) {
   if (results.empty()) return Status();
-  Queue& queue = *queueAt(load<uint32_t>(outbox.data() + Layout::kQueue));
+  Queue& queue = *catalogue_.at(load<uint32_t>(outbox.data() + Layout::kQueue));
   size_t bytes = 0;
   for (size_t i = 0; i < results.size(); ++i) {
     if (load<uint32_t>(outbox.data() + bytes + Layout::kQueue) != queue.id) {
@@ -232,40 +227,11 @@ Status Broker::sendWhole(Session& session, MutableBytes outbox, std::span<SendRe
     }
     bytes += recordBytes(outbox.data() + bytes);
   }
-  if (results.size() > queue.capacity.load(std::memory_order_relaxed)) {
+  if (results.size() > queue.room.capacity()) {
     return Status(Code::kMessageTooLarge, "a batch has at most the queue's capacity of messages");
   }
-  if (queue.memory) {
-    MILLRACE_RETURN_IF_ERROR(sendWholeMemory(session, queue, outbox, results));
-  } else {
-    if (bytes > log::unitBytesMax(options_.segment_bytes)) {
-      return Status(
-          Code::kMessageTooLarge,
-          "a batch has at most " + std::to_string(log::unitBytesMax(options_.segment_bytes)) + " bytes");
-    }
-    log::Log::Lock stage(*log_);
-    if (!admits(queue, session, results.size())) {
-      stage.hurry();
-      return Status(Code::kQueueFull, "the queue is full");
-    }
-    std::byte* at = nullptr;
-    const log::StageOutcome outcome = stage.reserve(bytes, log::Purpose::kSend, at, report.unit);
-    if (outcome == log::StageOutcome::kFull) {
-      session.wants_room.store(true);
-      return Status();  // consumed stays 0
-    }
-    if (outcome != log::StageOutcome::kStaged)
-      return Status(codeOf(outcome), "the store refuses new messages");
-    const std::byte* record = outbox.data();
-    for (size_t i = 0; i < results.size(); ++i) {
-      const uint32_t record_bytes = recordBytes(record);
-      placeMessage(queue, at, {record, record_bytes});
-      results[i] = static_cast<SendResult>(queue.last_seq);
-      record += record_bytes;
-      at += record_bytes;
-    }
-    noteStaged(session, report.unit);
-  }
+  if (!queue.memory) return sendWholeDurable(session, queue, outbox.first(bytes), results, report);
+  MILLRACE_RETURN_IF_ERROR(sendWholeMemory(session, queue, outbox, results));
   report.consumed = static_cast<uint32_t>(results.size());
   return Status();
 }

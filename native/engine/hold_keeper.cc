@@ -1,21 +1,17 @@
-// The engine's part of the rule for suspects (ledger/suspects.h): who may begin one, what ends a hold in the
-// log, and who is woken when the place is free.
-//
-// Before a suspect's bytes leave receive() its delivery is in the journal and suspects_ has it in its hold
-// (a kill from here on is its failure). The hold ends when the committer meets the record that ends the
-// delivery: its settlement, its return, the verdict of its death, or the mark that its time is over. All of
-// them are durable by then, so two in their hold are never found in one store.
-#include <algorithm>
+#include "engine/hold_keeper.h"
 
-#include "engine/broker.h"
+#include <algorithm>
+#include <mutex>
+#include <optional>
+
+#include "engine/waker.h"
 
 namespace millrace::engine {
 
-// Finds out what died with the last process and who stood beside. The unit that has it all; nothing of it is
-// begun before that is committed. A program from before the rule hands out several suspects at once: where
+// A program from before the rule hands out several suspects at once: where
 // two seem to be in their hold, nobody knows which it was, and none is charged.
-uint64_t Broker::judgeSuspects() {
-  const std::vector<Queue*> queues = allQueues();
+void HoldKeeper::judge() {
+  const std::vector<Queue*> queues = catalogue_.list().queues;
   uint32_t longest_run_ms = 0;
   uint32_t held = 0;
   for (Queue* queue : queues) {
@@ -24,7 +20,6 @@ uint64_t Broker::judgeSuspects() {
     held += queue->ledger.heldSuspects();
   }
   suspects_.setLongestRun(longest_run_ms);
-  uint64_t unit = 0;
   for (Queue* queue : queues) {
     const std::lock_guard lock(queue->mutex);
     const ledger::Recovered recovered = queue->ledger.finishRecovery(longest_run_ms, held == 1);
@@ -33,21 +28,19 @@ uint64_t Broker::judgeSuspects() {
     for (const ledger::Dead& one : recovered.dying) {
       queue->doomed.push_back({one, "there was no place for it when the process ended", true});
     }
-    (void)stageReturnsLocked(*queue, recovered.marks, unit);  // a store that failed begins none
-    if (queue->ledger.counts().suspects > 0) suspect_queues_.push_back(queue);
+    (void)settlements_.stageReturns(*queue, recovered.marks,
+                                    begins_after_);  // a store that failed begins none
+    if (queue->ledger.counts().suspects > 0) queues_.push_back(queue);
   }
-  return unit;
 }
 
-// Gives the queue's first suspect to the consumer if it may begin now. True without a delivery: it needs a
-// larger inbox.
-bool Broker::beginSuspectLocked(Queue& queue, Consumer& consumer, size_t bytes, uint64_t& needed_bytes) {
+bool HoldKeeper::begin(Queue& queue, Consumer& consumer, size_t bytes, uint64_t& needed_bytes) {
   const std::optional<ledger::Suspected> suspect = queue.ledger.firstSuspect();
-  if (!suspect || committedThrough() < suspects_after_) return false;
-  const ledger::Now begins = now();
+  if (!suspect || context_.committedThrough() < begins_after_) return false;
+  const ledger::Now begins = context_.now();
   uint64_t next_ms = kNever;
   {
-    const std::lock_guard lock(suspects_mutex_);
+    const std::lock_guard lock(mutex_);
     if (!suspects_.mayBegin(queue.id, begins.monotonic_ms)) return false;
     if (suspect->bytes > bytes) {
       needed_bytes = suspect->bytes;
@@ -62,12 +55,11 @@ bool Broker::beginSuspectLocked(Queue& queue, Consumer& consumer, size_t bytes, 
   return true;
 }
 
-// The journal refused it: it was not begun, and nothing in the log says that it was.
-void Broker::cancelSuspect(Queue& queue, ledger::Seq seq) {
-  const uint64_t now_ms = now().monotonic_ms;
+void HoldKeeper::cancel(const Queue& queue, ledger::Seq seq) {
+  const uint64_t now_ms = context_.now().monotonic_ms;
   uint64_t next_ms = kNever;
   {
-    const std::lock_guard lock(suspects_mutex_);
+    const std::lock_guard lock(mutex_);
     suspects_.cancel(queue.id, seq);
     suspects_.pause(now_ms);
     holding_.store(suspects_.holds());
@@ -76,13 +68,12 @@ void Broker::cancelSuspect(Queue& queue, ledger::Seq seq) {
   timer_.schedule(kSuspectsTimer, next_ms);
 }
 
-// It was begun, and its consumer cannot have it now, or never: the log has to say that nobody had it, or a
-// death would charge it. That record ends the hold; what was in the way may be in the way of the next one.
-void Broker::takeBackSuspectLocked(Queue& queue, Consumer& consumer, const ledger::Delivery& suspect,
-                                   bool damaged) {
+// The log has to say that nobody had it, or a death would charge it. That record ends the hold; what was in
+// the way may be in the way of the next one.
+void HoldKeeper::takeBack(Queue& queue, Consumer& consumer, const ledger::Delivery& suspect, bool damaged) {
   {
-    const std::lock_guard lock(suspects_mutex_);
-    suspects_.pause(now().monotonic_ms);
+    const std::lock_guard lock(mutex_);
+    suspects_.pause(context_.now().monotonic_ms);
   }
   std::optional<ledger::Returned> told;
   if (damaged) {
@@ -94,20 +85,19 @@ void Broker::takeBackSuspectLocked(Queue& queue, Consumer& consumer, const ledge
   }
   uint64_t unit = 0;
   if (told.has_value())
-    (void)stageReturnsLocked(queue, {&*told, 1}, unit);  // in a store that failed no hold ends
+    (void)settlements_.stageReturns(queue, {&*told, 1}, unit);  // in a store that failed no hold ends
 }
 
-// The committer met a record of this queue; it may be the one that ends the hold.
-void Broker::endHold(uint32_t queue_id, const log::RecordReader& record) {
+void HoldKeeper::noteCommitted(uint32_t queue_id, const log::RecordReader& record) {
   {
-    const std::lock_guard lock(suspects_mutex_);
+    const std::lock_guard lock(mutex_);
     bool ended = false;
     if (record.kind() == log::Kind::kSettle) {
       const log::SettleRecord settled = record.settle();
       ended = suspects_.settled(queue_id, settled.first, settled.count);
     } else if (record.kind() == log::Kind::kReturn) {
       const log::ReturnRecord returned = record.returned();
-      ended = suspects_.returned(queue_id, returned.seq, returned.deliveries, now().monotonic_ms);
+      ended = suspects_.returned(queue_id, returned.seq, returned.deliveries, context_.now().monotonic_ms);
     }
     if (!ended) return;
     holding_.store(false);
@@ -115,52 +105,51 @@ void Broker::endHold(uint32_t queue_id, const log::RecordReader& record) {
   timer_.schedule(kSuspectsTimer, 0);
 }
 
-// On the timer's thread: writes the marks that are due and finds somebody for a place that is free.
-uint64_t Broker::tendSuspects() {
-  if (suspect_queues_.empty()) return kNever;
+uint64_t HoldKeeper::tend() {
+  if (queues_.empty()) return kNever;
   constexpr uint64_t kCommitLookMs = 1;
-  if (committedThrough() < suspects_after_) {
-    return log_->failed() ? kNever : now().monotonic_ms + kCommitLookMs;
+  if (context_.committedThrough() < begins_after_) {
+    return context_.hasFailed() ? kNever : context_.now().monotonic_ms + kCommitLookMs;
   }
   for (;;) {
     std::optional<ledger::Suspects::Due> due;
     {
-      const std::lock_guard lock(suspects_mutex_);
-      due = suspects_.popDue(now().monotonic_ms);
+      const std::lock_guard lock(mutex_);
+      due = suspects_.popDue(context_.now().monotonic_ms);
     }
     if (!due) break;
-    markSuspect(*due);
+    mark(*due);
   }
-  offerHold();
-  const uint64_t now_ms = now().monotonic_ms;
-  const std::lock_guard lock(suspects_mutex_);
+  offer();
+  const uint64_t now_ms = context_.now().monotonic_ms;
+  const std::lock_guard lock(mutex_);
   return suspects_.nextMs(now_ms);
 }
 
-void Broker::markSuspect(const ledger::Suspects::Due& due) {
-  Queue& queue = *queueAt(due.queue);
+void HoldKeeper::mark(const ledger::Suspects::Due& due) {
+  Queue& queue = *catalogue_.at(due.queue);
   const std::lock_guard lock(queue.mutex);
-  const std::optional<ledger::Returned> mark =
+  const std::optional<ledger::Returned> told =
       queue.ledger.markSuspect(due.seq, due.delivery_count, due.ran_ms);
   uint64_t unit = 0;
-  if (mark.has_value()) {
-    (void)stageReturnsLocked(queue, {&*mark, 1}, unit);  // in a store that failed no hold ends
+  if (told.has_value()) {
+    (void)settlements_.stageReturns(queue, {&*told, 1}, unit);  // in a store that failed no hold ends
     return;
   }
-  const std::lock_guard suspects_lock(suspects_mutex_);
+  const std::lock_guard suspects_lock(mutex_);
   suspects_.forget(due);
 }
 
 // The place is free: it goes to the suspect with the fewest failures among those that somebody waits for.
-void Broker::offerHold() {
-  const uint64_t now_ms = now().monotonic_ms;
+void HoldKeeper::offer() {
+  const uint64_t now_ms = context_.now().monotonic_ms;
   {
-    const std::lock_guard lock(suspects_mutex_);
+    const std::lock_guard lock(mutex_);
     if (!suspects_.isFree(now_ms)) return;
   }
   Queue* best = nullptr;
   uint32_t fewest = UINT32_MAX;
-  for (Queue* queue : suspect_queues_) {
+  for (Queue* queue : queues_) {
     const std::lock_guard lock(queue->mutex);
     const std::optional<ledger::Suspected> first = queue->ledger.firstSuspect();
     if (!first || queue->paused || queue->waiting.empty()) continue;
@@ -170,12 +159,12 @@ void Broker::offerHold() {
   }
   if (best == nullptr) return;
   {
-    const std::lock_guard lock(suspects_mutex_);
+    const std::lock_guard lock(mutex_);
     if (!suspects_.isFree(now_ms)) return;
     suspects_.offer(best->id, now_ms);
   }
   const std::lock_guard lock(best->mutex);
-  wakeOneLocked(*best);
+  Waker::wakeOne(*best);
 }
 
 }  // namespace millrace::engine
