@@ -3,42 +3,69 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/clock.h"
 #include "engine/snapshot.h"
 
 namespace millrace::engine {
 
+namespace {
+
+constexpr uint64_t kHoldNsMax = 1'000'000;
+// The clock is read so often.
+constexpr uint64_t kForgottenPerLook = 1024;
+
+}  // namespace
+
+void Applier::Hold::enter(Queue* next) {
+  leave();
+  queue = next;
+  if (queue != nullptr) lock = std::unique_lock(queue->mutex);
+}
+
+void Applier::Hold::leave() {
+  if (lock.owns_lock()) lock.unlock();
+  arrived = forgotten = since_ns = 0;
+}
+
+void Applier::Hold::noteForgotten(uint64_t messages) {
+  forgotten += messages;
+  if (forgotten % kForgottenPerLook != 0) return;
+  const uint64_t now_ns = monotonicNs();
+  if (since_ns == 0) since_ns = now_ns;
+  if (now_ns - since_ns < kHoldNsMax) return;
+  giveWay(lock);
+  since_ns = monotonicNs();
+}
+
 void Applier::onCommitted(Bytes records, const std::function<log::Ref(size_t)>& refOf) {
   log::RecordReader reader(records);
-  Queue* queue = nullptr;
-  std::unique_lock<Mutex> lock;
-  uint64_t arrived = 0;
+  Hold hold;
   const bool holding = hold_keeper_.holding();
-  const auto leave = [&] {
-    if (queue != nullptr && arrived > 0) waker_.wake(*queue, arrived);
-    arrived = 0;
-    if (lock.owns_lock()) lock.unlock();
-  };
   while (reader.next()) {
     const log::Kind kind = reader.kind();
     const uint32_t id = load<uint32_t>(reader.record().data() + log::MessageLayout::kQueue);
     if (holding) hold_keeper_.noteCommitted(id, reader);
     if (kind == log::Kind::kQueue || kind == log::Kind::kDeliver || kind == log::Kind::kReturn) continue;
-    if (queue == nullptr || queue->id != id) {
-      leave();
-      queue = catalogue_.at(id);
-      if (queue == nullptr) continue;
-      lock = std::unique_lock(queue->mutex);
+    if (hold.queue == nullptr || hold.queue->id != id) {
+      wakeFor(hold);
+      hold.enter(catalogue_.at(id));
+      if (hold.queue == nullptr) continue;
     }
-    apply(*queue, lock, reader, refOf, arrived);
+    apply(hold, reader, refOf);
   }
-  leave();
+  wakeFor(hold);
+}
+
+void Applier::wakeFor(const Hold& hold) {
+  if (hold.arrived > 0) waker_.wake(*hold.queue, hold.arrived);
 }
 
 // A message, a move or a settlement.
-void Applier::apply(Queue& queue, std::unique_lock<Mutex>& lock, const log::RecordReader& record,
-                    const std::function<log::Ref(size_t)>& refOf, uint64_t& arrived) {
+void Applier::apply(Hold& hold, const log::RecordReader& record,
+                    const std::function<log::Ref(size_t)>& refOf) {
+  Queue& queue = *hold.queue;
   if (record.kind() == log::Kind::kSettle) {
-    forget(queue, lock, record.settle());
+    forget(hold, record.settle());
     return;
   }
   const auto bytes = static_cast<uint32_t>(record.record().size());
@@ -52,13 +79,16 @@ void Applier::apply(Queue& queue, std::unique_lock<Mutex>& lock, const log::Reco
   queue.ledger.enqueue(seq, ref, bytes);
   queue.committed_seq = seq;
   queue.counters.sent++;
-  arrived++;
+  hold.arrived++;
 }
 
-void Applier::forget(Queue& queue, std::unique_lock<Mutex>& lock, const log::SettleRecord& settled) {
-  for (uint64_t done = 0; done < settled.count; done += kSliceMessages) {
-    if (done > 0) giveWay(lock);
-    settlements_.forget(queue, settled.first + done, std::min(kSliceMessages, settled.count - done));
+void Applier::forget(Hold& hold, const log::SettleRecord& settled) {
+  for (uint64_t done = 0; done < settled.count;) {
+    const uint64_t until_look = kForgottenPerLook - hold.forgotten % kForgottenPerLook;
+    const uint64_t messages = std::min(until_look, settled.count - done);
+    settlements_.forget(*hold.queue, settled.first + done, messages);
+    hold.noteForgotten(messages);
+    done += messages;
   }
 }
 

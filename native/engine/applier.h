@@ -41,9 +41,23 @@ class Applier final : public log::Listener {
   Status writeSnapshot(log::SnapshotWriter& writer) override;
 
  private:
-  void apply(Queue& queue, std::unique_lock<Mutex>& lock, const log::RecordReader& record,
-             const std::function<log::Ref(size_t)>& refOf, uint64_t& arrived);
-  void forget(Queue& queue, std::unique_lock<Mutex>& lock, const log::SettleRecord& settled);
+  // The queue whose records are being applied, and its lock. Very much that is forgotten does not hold it for
+  // all of that time.
+  struct Hold {
+    Queue* queue = nullptr;
+    std::unique_lock<Mutex> lock;
+    uint64_t arrived = 0;    // messages since it was taken
+    uint64_t forgotten = 0;  // the same
+    uint64_t since_ns = 0;   // since when it has been held, roughly; 0: not long
+
+    void enter(Queue* next);
+    void leave();
+    void noteForgotten(uint64_t messages);
+  };
+
+  void apply(Hold& hold, const log::RecordReader& record, const std::function<log::Ref(size_t)>& refOf);
+  void forget(Hold& hold, const log::SettleRecord& settled);
+  void wakeFor(const Hold& hold);
   static void move(Queue& queue, ledger::Seq seq, Ref ref, uint32_t bytes);
 
   Catalogue& catalogue_;
