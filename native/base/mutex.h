@@ -1,7 +1,7 @@
 // The mutex of the native code: a std::mutex with a place in the one order of locks. A thread takes a lock
 // only if it ranks above all that it holds; locks of one rank are taken by rising number. Where kLocksChecked
-// holds (the native tests, debug and sanitizer builds) breaking that ends the process and names both locks.
-// Elsewhere a Mutex is a std::mutex and nothing else.
+// holds (the native tests, debug builds, sanitizer builds by GCC) breaking that ends the process and names
+// both locks. Elsewhere a Mutex is a std::mutex and nothing else.
 //
 // Threads: any.
 #pragma once
@@ -74,8 +74,9 @@ class Mutex {
     mutex_.lock();
   }
   void unlock() {
-    mutex_.unlock();
+    // Unlocked, it may be gone.
     place_.leave();
+    mutex_.unlock();
   }
 
  private:
@@ -101,20 +102,20 @@ class Condition {
   template <typename Ready>
   void wait(std::unique_lock<Mutex>& lock, Ready ready) {
     checkMayWait("a wait");
-    const Inner inner(lock);
+    Inner inner(lock);
     changed_.wait(inner.lock, ready);
   }
   template <typename Rep, typename Period, typename Ready>
   bool waitFor(std::unique_lock<Mutex>& lock, std::chrono::duration<Rep, Period> time, Ready ready) {
     checkMayWait("a wait");
-    const Inner inner(lock);
+    Inner inner(lock);
     return changed_.wait_for(inner.lock, time, ready);
   }
   // May return early.
   template <typename Rep, typename Period>
   void waitFor(std::unique_lock<Mutex>& lock, std::chrono::duration<Rep, Period> time) {
     checkMayWait("a wait");
-    const Inner inner(lock);
+    Inner inner(lock);
     changed_.wait_for(inner.lock, time);
   }
 
@@ -125,7 +126,7 @@ class Condition {
     ~Inner() { lock.release(); }
     Inner(const Inner&) = delete;
     Inner& operator=(const Inner&) = delete;
-    mutable std::unique_lock<std::mutex> lock;
+    std::unique_lock<std::mutex> lock;
   };
 
   std::condition_variable changed_;

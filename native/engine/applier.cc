@@ -27,14 +27,12 @@ void Applier::Hold::leave() {
   arrived = forgotten = since_ns = 0;
 }
 
-void Applier::Hold::noteForgotten(uint64_t messages) {
+bool Applier::Hold::noteForgotten(uint64_t messages) {
   forgotten += messages;
-  if (forgotten % kForgottenPerLook != 0) return;
+  if (forgotten % kForgottenPerLook != 0) return false;
   const uint64_t now_ns = monotonicNs();
   if (since_ns == 0) since_ns = now_ns;
-  if (now_ns - since_ns < kHoldNsMax) return;
-  giveWay(lock);
-  since_ns = monotonicNs();
+  return now_ns - since_ns >= kHoldNsMax;
 }
 
 void Applier::onCommitted(Bytes records, const std::function<log::Ref(size_t)>& refOf) {
@@ -56,8 +54,10 @@ void Applier::onCommitted(Bytes records, const std::function<log::Ref(size_t)>& 
   wakeFor(hold);
 }
 
-void Applier::wakeFor(const Hold& hold) {
+// Before its lock is given back: nobody waits then while there is something ready (B5).
+void Applier::wakeFor(Hold& hold) {
   if (hold.arrived > 0) waker_.wake(*hold.queue, hold.arrived);
+  hold.arrived = 0;
 }
 
 // A message, a move or a settlement.
@@ -87,8 +87,11 @@ void Applier::forget(Hold& hold, const log::SettleRecord& settled) {
     const uint64_t until_look = kForgottenPerLook - hold.forgotten % kForgottenPerLook;
     const uint64_t messages = std::min(until_look, settled.count - done);
     settlements_.forget(*hold.queue, settled.first + done, messages);
-    hold.noteForgotten(messages);
     done += messages;
+    if (!hold.noteForgotten(messages)) continue;
+    wakeFor(hold);
+    giveWay(hold.lock);
+    hold.since_ns = monotonicNs();
   }
 }
 

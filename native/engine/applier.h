@@ -42,7 +42,8 @@ class Applier final : public log::Listener {
 
  private:
   // The queue whose records are being applied, and its lock. Very much that is forgotten does not hold it for
-  // all of that time.
+  // all of that time; what arrives does, so that nobody sees a part of a batch: a block is all that it can
+  // be.
   struct Hold {
     Queue* queue = nullptr;
     std::unique_lock<Mutex> lock;
@@ -52,12 +53,13 @@ class Applier final : public log::Listener {
 
     void enter(Queue* next);
     void leave();
-    void noteForgotten(uint64_t messages);
+    // So many more were forgotten. True: it has been held for long.
+    [[nodiscard]] bool noteForgotten(uint64_t messages);
   };
 
   void apply(Hold& hold, const log::RecordReader& record, const std::function<log::Ref(size_t)>& refOf);
   void forget(Hold& hold, const log::SettleRecord& settled);
-  void wakeFor(const Hold& hold);
+  void wakeFor(Hold& hold);
   static void move(Queue& queue, ledger::Seq seq, Ref ref, uint32_t bytes);
 
   Catalogue& catalogue_;

@@ -69,7 +69,7 @@ Status Broker::close() {
 // What is in flight was given to threads whose answers come too late now. A close is nobody's failure: it
 // goes back uncounted, before the last checkpoint.
 void Broker::closeQueue(Queue& queue) {
-  const std::lock_guard lock(queue.mutex);
+  std::unique_lock lock(queue.mutex);
   queue.closed = true;
   std::vector<ledger::Returned> returned;
   queue.ledger.returnAll(returned);
@@ -81,6 +81,7 @@ void Broker::closeQueue(Queue& queue) {
     saved.clear();
     from = queue.ledger.save(from, kSliceMessages, saved);
     for (const ledger::Saved& message : saved) settlements_.forget(queue, message.seq, 1);
+    if (from != 0) giveWay(lock);
   }
 }
 

@@ -28,7 +28,7 @@ class Deadlines {
 
  private:
   // One slice of what is due now; the queue's mutex is held. True: there is more.
-  [[nodiscard]] bool endDue(Queue& queue, std::vector<ledger::Dead>& dead);
+  [[nodiscard]] bool endDue(Queue& queue, const ledger::Now& now, std::vector<ledger::Dead>& dead);
 
   const Context& context_;
   Catalogue& catalogue_;

@@ -29,8 +29,8 @@ Result<Purged> Purger::purge(uint32_t queue_id, Session& session, const PurgeRan
         queue->ledger.purge({purged.rest.from, purged.rest.through, kSliceMessages}, ranges);
     purged.messages += part.messages;
     purged.rest.from = part.next;
-    queue->counters.purged += part.messages;
     if (!settlements_.stage(*queue, ranges, log::Purpose::kSettle, unit)) return context_.whyRefused();
+    queue->counters.purged += part.messages;
     if (part.next == 0 || monotonicNs() >= until_ns) break;
     giveWay(lock);
   }

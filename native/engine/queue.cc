@@ -52,6 +52,7 @@ QueueStats Queue::stats() {
 void giveWay(std::unique_lock<Mutex>& queue_lock) {
   constexpr std::chrono::microseconds kWakeUp(50);
   queue_lock.unlock();
+  checkMayWait("a pause");
   std::this_thread::sleep_for(kWakeUp);
   queue_lock.lock();
 }

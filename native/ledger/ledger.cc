@@ -213,7 +213,8 @@ Purged Ledger::purge(const Slice& slice, std::vector<Range>& out) {
   const size_t out_before = out.size();
   size_t looked_at = 0;
   Chunk* chunk = state.table.atOrAfter(slice.from / Chunk::kEntries);
-  for (; chunk && looked_at < slice.messages_max; chunk = state.table.atOrAfter(chunk->number + 1)) {
+  for (; chunk && chunk->seqOf(0) <= slice.through && looked_at < slice.messages_max;
+       chunk = state.table.atOrAfter(chunk->number + 1)) {
     looked_at += Chunk::kEntries;
     for (uint64_t bits = chunk->live; bits != 0; bits &= bits - 1) {
       const Place at{chunk, static_cast<uint32_t>(std::countr_zero(bits))};
