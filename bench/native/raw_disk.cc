@@ -2,8 +2,7 @@
 // with the log, so that a mistake there cannot flatter both.
 //
 //   millrace_bench raw DIRECTORY       then, on its input, any number of lines
-//   COUNT BYTES SYNC PAUSE_US          COUNT writes of BYTES, synced if SYNC is 1, PAUSE_US asleep before
-//   each;
+//   COUNT BYTES SYNC PAUSE_US          COUNT writes of BYTES, synced if SYNC is 1, PAUSE_US asleep before each;
 //                                      answered by one line, a JSON array of nanoseconds, one entry a write
 #include <fcntl.h>
 #include <unistd.h>

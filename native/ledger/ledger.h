@@ -12,15 +12,16 @@
 // Invariants
 //  G1 A message is in exactly one state; counts() adds up.
 //  G2 First deliveries follow seq; what became ready again goes ahead of everything never delivered, lowest
-//  seq first. G3 A lease is (seq, delivery count, consumer); any other answer is kLeaseLost and changes
-//  nothing. G4 The delivery count only rises. Deliveries that were no failures (release, prefetched at death,
-//     in flight at a crash that was not theirs) are uncounted: a message is dead when one of them failed and
+//     seq first.
+//  G3 A lease is (seq, delivery count, consumer); any other answer is kLeaseLost and changes nothing.
+//  G4 The delivery count only rises. Deliveries that were no failures (release, prefetched at death, in flight
+//     at a crash that was not theirs) are uncounted: a message is dead when one of them failed and
 //     deliveries - uncounted has reached max_deliveries by then.
 //  G5 SETTLING and DYING messages are still saved as live: they leave with forget(), after their record is
-//  durable.
+//     durable.
 //  G6 A message that a process had in flight when it crashed is suspect: take() passes it over, and
-//  takeSuspect() gives it out when its owner says so (suspects.h). It is suspect until it was settled or
-//  failed.
+//     takeSuspect() gives it out when its owner says so (suspects.h). It is suspect until it was settled or
+//     failed.
 #pragma once
 
 #include <cstdint>
@@ -136,10 +137,11 @@ struct Counts {
   uint64_t redelivered = 0;  // running total of deliveries with a count above 1
 };
 
-enum class [[nodiscard]] Answer : uint8_t{
-    kDone, kLeaseLost,
-    kReturned,  // back in the queue: write `returned`
-    kDead,      // now DYING: write `dead` to the dead-letter queue and settle it, then forget
+enum class Answer : uint8_t {
+  kDone,
+  kLeaseLost,
+  kReturned,  // back in the queue: write `returned`
+  kDead,      // now DYING: write `dead` to the dead-letter queue and settle it, then forget
 };
 
 struct [[nodiscard]] Outcome {

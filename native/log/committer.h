@@ -5,10 +5,9 @@
 //  K2 The listener has seen every block before the pool's delivered position.
 //  K3 After a failure nothing is written; onFailed comes once, from this thread.
 //  K5 A write that finds no space or memory (a file system that copies on write) is no failure: the block is
-//  held
-//     and written again to the same place until there is, or the log is closed. Nothing of it was told, and
-//     it was never synced, so what a crash leaves of it is a torn tail. Settlements may be in it: it cannot
-//     be refused.
+//     held and written again to the same place until there is, or the log is closed. Nothing of it was told,
+//     and it was never synced, so what a crash leaves of it is a torn tail. Settlements may be in it: it
+//     cannot be refused.
 //
 // Waiting: waking a parked thread on an idle core costs 21-50 us (brief, section 5), half of a commit. So the
 // committer looks for work for a short time before it parks, but only while work has lately arrived that

@@ -4,15 +4,13 @@
 // Invariants
 //  J1 Three segments stand prepared: one ahead of the committer and the reserve of L7, rounded up.
 //  J2 A full disk is met here, while zeros are written (but for K5), and so is a process that has no
-//  descriptors
-//     or memory to give: both are states and no failures. Whatever is refused is tried again.
+//     descriptors or memory to give: both are states and no failures. Whatever is refused is tried again.
+//  J3 A checkpoint's position is one where the listener has seen every block before it (K2).
 //  J4 The files of the store are looked at every second in which something was committed, and when it is
-//  closed:
-//     one that somebody deleted, moved or replaced fails the store. A look that is refused for want of memory
-//     is repeated.
+//     closed: one that somebody deleted, moved or replaced fails the store. A look that is refused for want of
+//     memory is repeated.
 //  J5 While a block (K5) or a checkpoint is held up the shortage lasts, and with it the timer; no new segment
-//  takes the room that they wait for. J3 A checkpoint's position is one where the listener has seen every
-//  block before it (K2).
+//     takes the room that they wait for.
 #pragma once
 
 #include "base/mutex.h"

@@ -1,8 +1,8 @@
 // The write-ahead log of one broker: every queue's records, one order, one sync for all (group commit).
 //
-//   any thread ── Stage (mutex, two buffers) ──► committer thread ── pwrite + fdatasync ──►
-//   Listener::onCommitted janitor thread: prepares segments ahead (zero-written, synced, recycled), takes
-//   checkpoints, frees and copies forward.
+//   any thread ── Stage (mutex, two buffers) ──► committer thread ── pwrite + fdatasync ──► onCommitted
+//   janitor thread: prepares segments ahead (zero-written, synced, recycled), takes checkpoints, frees and
+//   copies forward.
 //
 // Invariants
 //  L1 A unit (what one Stage::Lock::reserve returned) is recovered whole or not at all: it lies in one block.
@@ -16,9 +16,8 @@
 //     position over its snapshot is idempotent (the snapshot is taken while the log goes on). A move of a
 //     message that is not known is ignored: it was settled.
 //  L7 Sends leave a segment and a half free. On a full disk settlements and delivery counts go on in them,
-//  and
-//     take turns in them for ever: what they fill holds little that is live. Three quarters of a segment are
-//     for moves, which free segments (Stage::keptFrom has the sums). When all that is used up settlements
+//     and take turns in them for ever: what they fill holds little that is live. Three quarters of a segment
+//     are for moves, which free segments (Stage::keptFrom has the sums). When all that is used up settlements
 //     wait (stage.h, T4).
 #pragma once
 
@@ -111,7 +110,7 @@ constexpr uint64_t kQuietNsMax = 1'000'000;
 
 // kFull: soon (onRoom follows). kDiskFull, kLimit: nobody knows when, for want of space, or of descriptors,
 // memory or segments.
-enum class [[nodiscard]] StageOutcome : uint8_t{kStaged, kFull, kDiskFull, kLimit, kFailed, kClosed};
+enum class StageOutcome : uint8_t { kStaged, kFull, kDiskFull, kLimit, kFailed, kClosed };
 
 // What a unit is for decides whether it may use the reserve (L7) and whether it wakes the committer.
 enum class Purpose : uint8_t {
@@ -157,7 +156,7 @@ class Log {
     Lock& operator=(const Lock&) = delete;
     // Space for one unit of `bytes` (a multiple of 8, at most unitBytesMax) to be filled with whole records
     // before the lock is released. Sets `unit` to its number, from 1, rising by one.
-    StageOutcome reserve(size_t bytes, Purpose purpose, std::byte*& at, uint64_t& unit) {
+    [[nodiscard]] StageOutcome reserve(size_t bytes, Purpose purpose, std::byte*& at, uint64_t& unit) {
       return log_.reserveStage(bytes, purpose, at, unit);
     }
     // Somebody waits for what is staged quietly.
@@ -210,7 +209,8 @@ class Log {
   virtual void lockStage() = 0;
   virtual void unlockStage() = 0;  // wakes the committer if a unit that wants it was staged
   virtual void hurryStage() = 0;
-  virtual StageOutcome reserveStage(size_t bytes, Purpose purpose, std::byte*& at, uint64_t& unit) = 0;
+  [[nodiscard]] virtual StageOutcome reserveStage(size_t bytes, Purpose purpose, std::byte*& at,
+                                                  uint64_t& unit) = 0;
 };
 
 }  // namespace millrace::log

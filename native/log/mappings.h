@@ -3,8 +3,7 @@
 //
 // Invariants
 //  M1 A mapping is taken away only when nobody reads through it: a reader counts itself in `readers` before
-//  it
-//     looks at `mapping`, and whoever takes one away looks at `readers` after it made `mapping` null.
+//     it looks at `mapping`, and whoever takes one away looks at `readers` after it made `mapping` null.
 //  M2 At most kMappedMax segments are mapped, and one more for each thread that reads in that moment.
 #pragma once
 

@@ -1,7 +1,8 @@
 // Every segment of the store and what it is for.
 //
 //   free ──taken by the janitor──► prepared ──opened by the committer──► active ──next one opened──► sealed
-//   ──freed──► free
+//    ▲                                                                                                 │
+//    └───────────────────────────────────────────── freed ─────────────────────────────────────────────┘
 //
 // Owns the segments. One mutex for states and for the two positions that the committer and the janitor share;
 // it is never held during I/O and never together with the stage's. Finding a segment needs no lock.
@@ -9,8 +10,7 @@
 // Invariants
 //  P1 Prepared segments are filled, synced and headed; their sequences follow the active one's without a gap.
 //  P2 A segment leaves kSealed only when it holds nothing live, lies before the durable position and is not
-//  in
-//     the durable checkpoint's table (FORMAT.md, "Checkpoints").
+//     in the durable checkpoint's table (FORMAT.md, "Checkpoints").
 #pragma once
 
 #include <deque>

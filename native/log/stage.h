@@ -62,7 +62,7 @@ class Stage {
   bool unlock();
 
   // The mutex is held for these.
-  StageOutcome reserve(size_t bytes, Claim claim, std::byte*& at, uint64_t& unit);
+  [[nodiscard]] StageOutcome reserve(size_t bytes, Claim claim, std::byte*& at, uint64_t& unit);
   void refuse();  // a caller found no room elsewhere: commit what is here, tell when something moved
   void hurry();   // commit what is here
   void setJournalThrough(uint64_t entry) { journal_through_ = entry; }

@@ -4,11 +4,10 @@
 //
 // Invariants
 //  V1 `synced_through` names a block whose sync had returned when the word was written, so the word stays
-//  true for
-//     the life of the store: an older one that a power cut brings back says less, never anything wrong.
+//     true for the life of the store: an older one that a power cut brings back says less, never anything
+//     wrong.
 //  V2 The word is written after its block and synced by the janitor alone, once for each segment that is
-//  opened: no
-//     commit waits for more than a write to the page cache.
+//     opened: no commit waits for more than a write to the page cache.
 #pragma once
 
 #include <memory>

@@ -20,7 +20,7 @@
 
 namespace millrace::ring {
 
-enum class [[nodiscard]] Outcome : uint8_t{kDone, kFull, kEmpty, kClosed, kTooLarge};
+enum class Outcome : uint8_t { kDone, kFull, kEmpty, kClosed, kTooLarge };
 
 struct [[nodiscard]] Pushed {
   Outcome outcome = Outcome::kFull;

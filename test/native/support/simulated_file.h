@@ -5,8 +5,7 @@
 //  S1 A sector that is neither unsynced nor in doubt reads the same in `pages` and in `synced_pages`.
 //  S2 Bytes of `pages` past `size` are zero, so that a file that grows again shows zeros.
 //  S3 A page of another epoch than its file's may be seen by an image or by another disk: it is never
-//  changed,
-//     only replaced. Epochs are unique in the process. This makes an image a copy of pointers.
+//     changed, only replaced. Epochs are unique in the process. This makes an image a copy of pointers.
 #pragma once
 
 #include <array>
