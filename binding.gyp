@@ -20,6 +20,8 @@
     {
       "target_name": "millrace",
       "sources": ["<!@(<(sources_of) <(core) native/addon)"],
+      # No C++ exceptions: the core reports with Status and is compiled without them (node-gyp's default), so there is
+      # nothing to unwind through it. SWALLOW: what cannot be thrown because the thread ends is no reason to end the process.
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS", "MILLRACE_VERSION=\"<!(node -p \"require('./package.json').version\")\""],
       # Other people's headers come in as system headers, so that warnings are errors in our own files only.
       # (That is why the node_addon_api target is not a dependency: it would bring them in with -I.) The

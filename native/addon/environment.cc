@@ -1,6 +1,12 @@
 #include "addon/environment.h"
 
+#include <string>
+#include <utility>
+
+#include "addon/brokers.h"
 #include "addon/convert.h"
+#include "addon/environment_methods.h"
+#include "addon/errors.h"
 #include "addon/session_object.h"
 
 namespace millrace::addon {
@@ -9,105 +15,49 @@ namespace {
 // Tells our objects from others that somebody wrapped.
 constexpr napi_type_tag kTag{0x6d696c6c72616365, 0x656e7669726f6e6d};
 
-napi_ref weakFunction(napi_env env, napi_value hooks, const char* name) {
-  napi_value function = nullptr;
-  napi_valuetype type = napi_undefined;
-  napi_ref reference = nullptr;
-  if (napi_get_named_property(env, hooks, name, &function) != napi_ok ||
-      napi_typeof(env, function, &type) != napi_ok || type != napi_function ||
-      napi_create_reference(env, function, 0, &reference) != napi_ok) {
-    return nullptr;
-  }
-  return reference;
-}
-
 }  // namespace
 
-void Completions::add(std::function<void()> completion) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (ended_) return;
-    waiting_.push_back(std::move(completion));
-  }
-  port_->wake();
+Napi::Function Environment::define(Napi::Env env) { return DefineClass(env, "Environment", {}); }
+
+Environment* Environment::from(const Napi::Value& value) {
+  if (value.IsObject() && value.As<Napi::Object>().CheckTypeTag(&kTag))
+    return Unwrap(value.As<Napi::Object>());
+  throwPlain(value.Env(), Status(Code::kInvalidArgument, "not an environment"));
+  return nullptr;
 }
 
-void Completions::run() {
-  std::vector<std::function<void()>> ready;
-  {
-    const std::lock_guard lock(mutex_);
-    ready.swap(waiting_);
-  }
-  for (const auto& completion : ready) completion();
+Environment::Environment(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  // Empty: the thread ends, and nobody would close what is opened here.
+  if (IsEmpty() || !takeHooks(info[0]) || !openHandles()) return;
+  Value().TypeTag(&kTag);
+  defineMethods(*this);
 }
 
-void Completions::end() {
-  std::vector<std::function<void()>> dropped;
-  const std::lock_guard lock(mutex_);
-  ended_ = true;
-  dropped.swap(waiting_);
+Environment::~Environment() {
+  if (cleanup_ == nullptr) return;  // its thread ended first, or nothing was opened
+  (void)napi_remove_async_cleanup_hook(cleanup_);
+  end();
+  closeHandles([] {});
 }
 
-napi_value Environment::connect(napi_env env, napi_value hooks) {
-  using Owner = std::shared_ptr<Environment>;
-  const std::shared_ptr<Environment> environment(new Environment(env));
-  auto owner = std::make_unique<Owner>(environment);
-  napi_value object = nullptr;
-  const auto finalize = [](napi_env, void* data, void*) {
-    const std::unique_ptr<Owner> last(static_cast<Owner*>(data));
-    Environment& ended = **last;
-    for (napi_ref* reference : {&ended.object_, &ended.make_error_, &ended.on_wake_, &ended.on_turn_,
-                                &ended.on_timer_, &ended.session_class}) {
-      if (*reference != nullptr) napi_delete_reference(ended.env, *reference);
-      *reference = nullptr;
+bool Environment::takeHooks(const Napi::Value& hooks) {
+  const std::pair<const char*, Napi::FunctionReference&> wanted[] = {
+      {"makeError", make_error_}, {"wake", on_wake_}, {"turn", on_turn_}, {"timer", on_timer_}};
+  for (const auto& [name, reference] : wanted) {
+    const Napi::Value function = property(hooks, name);
+    if (function.IsEmpty() || !function.IsFunction()) {
+      throwPlain(Env(), Status(Code::kInvalidArgument, "hooks"));
+      return false;
     }
-    if (ended.cleanup_ == nullptr) return;  // its thread ended first
-    (void)napi_remove_async_cleanup_hook(ended.cleanup_);
-    ended.end();
-    ended.closeHandles([] {});
-  };
-  if (napi_create_object(env, &object) != napi_ok ||
-      napi_wrap(env, object, owner.get(), finalize, nullptr, nullptr) != napi_ok) {
-    return nullptr;
+    reference = Napi::Weak(function.As<Napi::Function>());
   }
-  (void)owner.release();  // the finalizer has it
-  return environment->open(object, hooks) ? object : nullptr;
+  return Value().Set("hooks", hooks);
 }
 
-bool Environment::open(napi_value object, napi_value hooks) {
+bool Environment::openHandles() {
   uv_loop_t* loop = nullptr;
-  if (napi_type_tag_object(env, object, &kTag) != napi_ok || napi_get_uv_event_loop(env, &loop) != napi_ok)
-    return false;
-  make_error_ = weakFunction(env, hooks, "makeError");
-  on_wake_ = weakFunction(env, hooks, "wake");
-  on_turn_ = weakFunction(env, hooks, "turn");
-  on_timer_ = weakFunction(env, hooks, "timer");
-  if (make_error_ == nullptr || on_wake_ == nullptr || on_turn_ == nullptr || on_timer_ == nullptr) {
-    napi_throw_type_error(env, "INVALID_ARGUMENT", "hooks");
-    return false;
-  }
-  if (napi_set_named_property(env, object, "hooks", hooks) != napi_ok ||
-      napi_create_reference(env, object, 0, &object_) != napi_ok) {
-    return false;
-  }
-  const auto turn = [this] {
-    napi_handle_scope scope = nullptr;
-    if (ending || napi_open_handle_scope(env, &scope) != napi_ok) return false;
-    bool more = true;  // a hook that threw has jobs left
-    if (napi_value answer = callHook(on_turn_, 0, nullptr)) (void)napi_get_value_bool(env, answer, &more);
-    napi_close_handle_scope(env, scope);
-    return more;
-  };
-  const auto timer = [this](uint64_t id) {
-    napi_handle_scope scope = nullptr;
-    if (ending || napi_open_handle_scope(env, &scope) != napi_ok) return;
-    const napi_value argument = number(env, static_cast<double>(id));
-    callHook(on_timer_, 1, &argument);
-    napi_close_handle_scope(env, scope);
-    stopTimer(id);
-  };
-  if (!port->open(loop, [this] { onWake(); })) {
-    napi_throw_error(env, "IO_ERROR", "no event loop");
+  if (napi_get_uv_event_loop(Env(), &loop) != napi_ok || !port->open(loop, [this] { onWake(); })) {
+    throwPlain(Env(), Status(Code::kIo, "no event loop"));
     return false;
   }
   const auto hook = [](napi_async_cleanup_hook_handle handle, void* data) {
@@ -116,31 +66,21 @@ bool Environment::open(napi_value object, napi_value hooks) {
     environment->end();
     environment->closeHandles([handle] { napi_remove_async_cleanup_hook(handle); });
   };
-  if (!clock_->open(loop, {turn, [this] { release(); }, timer}) ||
-      napi_add_async_cleanup_hook(env, hook, this, &cleanup_) != napi_ok) {
+  const LoopClock::Events events{[this] { return onTurn(); }, [this] { release(); },
+                                 [this](uint64_t id) { onTimer(id); }};
+  if (!clock_->open(loop, events) || napi_add_async_cleanup_hook(Env(), hook, this, &cleanup_) != napi_ok) {
     closeHandles([] {});
     return false;
   }
   return true;
 }
 
-Environment* Environment::of(napi_env env, napi_value receiver) {
-  void* data = nullptr;
-  bool ours = false;
-  if (napi_check_object_type_tag(env, receiver, &kTag, &ours) != napi_ok || !ours ||
-      napi_unwrap(env, receiver, &data) != napi_ok) {
-    napi_throw_type_error(env, "INVALID_ARGUMENT", "not an environment");
-    return nullptr;
-  }
-  return static_cast<std::shared_ptr<Environment>*>(data)->get();
-}
-
 void Environment::hold() {
-  if (holders_++ == 0 && !ending) (void)napi_reference_ref(env, object_, nullptr);
+  if (holders_++ == 0 && !ending) Ref();
 }
 
 void Environment::release() {
-  if (--holders_ == 0 && !ending) (void)napi_reference_unref(env, object_, nullptr);
+  if (--holders_ == 0 && !ending) Unref();
 }
 
 void Environment::requestTurn() {
@@ -170,7 +110,7 @@ void Environment::end() {
   for (Opening* opening : openings) opening->abandon();
   openings.clear();
   completions->end();
-  while (!sessions.empty()) (*sessions.begin())->detach();
+  while (!sessions.empty()) (*sessions.begin())->leaveForGood();
 }
 
 void Environment::closeHandles(std::function<void()> closed) {
@@ -178,30 +118,26 @@ void Environment::closeHandles(std::function<void()> closed) {
   port->close([clock = clock_, closed = std::move(closed)]() mutable { clock->close(std::move(closed)); });
 }
 
-napi_value Environment::callHook(napi_ref hook, size_t count, const napi_value* arguments) {
-  napi_value function = nullptr;
-  napi_value receiver = nullptr;
-  napi_value result = nullptr;
-  if (napi_get_reference_value(env, hook, &function) != napi_ok || function == nullptr ||
-      napi_get_global(env, &receiver) != napi_ok) {
-    return nullptr;
-  }
-  const napi_status status = napi_make_callback(env, nullptr, receiver, function, count, arguments, &result);
-  if (status == napi_ok) return result;
-  napi_value exception = nullptr;
-  if (status == napi_pending_exception && napi_get_and_clear_last_exception(env, &exception) == napi_ok) {
-    napi_fatal_exception(env, exception);
-  }
-  return nullptr;
+bool Environment::onTurn() {
+  if (ending) return false;
+  const Napi::HandleScope scope(Env());
+  const Napi::Value answer = callHook(on_turn_);
+  // A hook that threw has jobs left.
+  return answer.IsEmpty() || !answer.IsBoolean() || answer.As<Napi::Boolean>().Value();
+}
+
+void Environment::onTimer(uint64_t id) {
+  if (ending) return;
+  const Napi::HandleScope scope(Env());
+  callHook(on_timer_, {Napi::Number::New(Env(), static_cast<double>(id))});
+  stopTimer(id);
 }
 
 void Environment::onWake() {
   if (ending) return;
-  napi_handle_scope scope = nullptr;
-  if (napi_open_handle_scope(env, &scope) != napi_ok) return;
+  const Napi::HandleScope scope(Env());
   completions->run();
-  callHook(on_wake_, 0, nullptr);
-  napi_close_handle_scope(env, scope);
+  callHook(on_wake_);
 }
 
 bool Environment::look() {
@@ -210,26 +146,38 @@ bool Environment::look() {
   return true;
 }
 
-napi_value Environment::makeError(const Status& status) const {
-  napi_value function = nullptr;
-  napi_value receiver = nullptr;
-  napi_value arguments[2] = {};
+// This and makeError are C: Napi::Function::Call ends the process where JavaScript is terminated in the
+// middle of it (by the time limit of node:vm, say), because it cannot make an error of that.
+Napi::Value Environment::callHook(const Napi::FunctionReference& hook,
+                                  std::initializer_list<napi_value> arguments) const {
+  const Napi::Function function = hook.Value();
+  napi_value result = nullptr;
+  if (function.IsEmpty()) return {};
+  const napi_status status = napi_make_callback(Env(), nullptr, Env().Global(), function, arguments.size(),
+                                                arguments.begin(), &result);
+  if (status == napi_ok) return {Env(), result};
+  napi_value exception = nullptr;
+  if (status == napi_pending_exception && napi_get_and_clear_last_exception(Env(), &exception) == napi_ok)
+    (void)napi_fatal_exception(Env(), exception);
+  return {};
+}
+
+Napi::Value Environment::makeError(const Status& status) const {
+  const Napi::Function function = make_error_.Value();
+  if (function.IsEmpty()) return {};
+  const napi_value arguments[] = {Napi::String::New(Env(), std::string(codeName(status.code()))),
+                                  Napi::String::New(Env(), status.detail())};
   napi_value error = nullptr;
-  const std::string_view code = codeName(status.code());
-  if (napi_get_reference_value(env, make_error_, &function) != napi_ok || function == nullptr ||
-      napi_get_undefined(env, &receiver) != napi_ok ||
-      napi_create_string_utf8(env, code.data(), code.size(), &arguments[0]) != napi_ok ||
-      napi_create_string_utf8(env, status.detail().data(), status.detail().size(), &arguments[1]) !=
-          napi_ok ||
-      napi_call_function(env, receiver, function, 2, arguments, &error) != napi_ok) {
-    return nullptr;
+  if (napi_call_function(Env(), Env().Undefined(), function, std::size(arguments), arguments, &error) !=
+      napi_ok) {
+    return {};
   }
-  return error;
+  return {Env(), error};
 }
 
 void Environment::throwStatus(const Status& status) const {
-  napi_value error = makeError(status);
-  if (error != nullptr) napi_throw(env, error);
+  const Napi::Value error = makeError(status);
+  if (!error.IsEmpty()) throwValue(Env(), error);
 }
 
 }  // namespace millrace::addon

@@ -1,10 +1,10 @@
-// The addon's entry: what it exports to whoever loads it, and what connect() gives each copy of our
-// JavaScript.
-#include <thread>
+// The addon's entry: what it exports to whoever loads it.
+#include <memory>
+#include <string>
 #include <utility>
 
-#include "addon/convert.h"
 #include "addon/environment.h"
+#include "addon/instance_data.h"
 #include "addon/napi_include.h"
 #include "addon/queue_settings.h"
 #include "addon/ring_object.h"
@@ -18,95 +18,27 @@
 namespace millrace::addon {
 namespace {
 
-// setReferenced(referenced): whether this copy keeps the loop alive.
-napi_value setReferenced(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  Environment* environment = Environment::of(env, call.receiver);
-  if (environment != nullptr && !environment->ending) environment->port->setReferenced(call.boolean(0));
-  return nullptr;
-}
-
-// setWatching(watching): from now on wake-ups are looked for with look(), or not any more.
-napi_value setWatching(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  Environment* environment = Environment::of(env, call.receiver);
-  if (environment != nullptr) environment->port->setWatching(call.boolean(0));
-  return nullptr;
-}
-
-// look() => true: a native thread had something to say
-napi_value look(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  Environment* environment = Environment::of(env, call.receiver);
-  napi_value result = nullptr;
-  const bool found = environment != nullptr && environment->look();
-  // On a busy machine the thread that is waited for may stand in line for this very core.
-  if (!found) std::this_thread::yield();
-  napi_get_boolean(env, found, &result);
-  return result;
-}
-
-// requestTurn(): hooks.turn is called in the next turn of the loop, and until it returns false.
-napi_value requestTurn(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  Environment* environment = Environment::of(env, call.receiver);
-  if (environment != nullptr) environment->requestTurn();
-  return nullptr;
-}
-
-// startTimer(ms) => id: hooks.timer(id) is called then.
-napi_value startTimer(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  Environment* environment = Environment::of(env, call.receiver);
-  if (environment == nullptr) return nullptr;
-  return number(env, static_cast<double>(environment->startTimer(call.number(0))));
-}
-
-napi_value stopTimer(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  Environment* environment = Environment::of(env, call.receiver);
-  if (environment != nullptr) environment->stopTimer(call.unsigned64(0));
-  return nullptr;
-}
-
 // connect(hooks) => what one copy of our JavaScript has of this addon
-napi_value connect(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  napi_value object = Environment::connect(env, call.arguments[0]);
-  if (object == nullptr) return nullptr;
-  Environment* environment = Environment::of(env, object);
-  const std::pair<const char*, napi_callback> methods[] = {
-      {"setReferenced", setReferenced}, {"setWatching", setWatching}, {"look", look},
-      {"requestTurn", requestTurn},     {"startTimer", startTimer},   {"stopTimer", stopTimer},
-  };
-  for (const auto& [name, callback] : methods) {
-    napi_value method = nullptr;
-    if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &method) != napi_ok ||
-        napi_set_named_property(env, object, name, method) != napi_ok) {
-      return nullptr;
-    }
-  }
-  return SessionObject::define(*environment, object) ? object : nullptr;
+Napi::Value connect(const Napi::CallbackInfo& info) {
+  return InstanceData::of(info.Env()).environment_class.New({info[0]});
 }
 
 // now() => milliseconds of the clock that leases use; nothing in JavaScript can set it.
-napi_value now(napi_env env, napi_callback_info) {
-  return number(env, static_cast<double>(monotonicNs()) / 1e6);
+Napi::Value now(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(monotonicNs()) / 1e6);
 }
 
-// The numbers that TypeScript needs and does not repeat: codes by number, the message layout, and the
-// options of queues.
-void exportConstants(napi_env env, napi_value exports) {
-  napi_value codes = nullptr;
-  napi_create_array(env, &codes);
-  for (uint32_t i = 0; i < static_cast<uint32_t>(Code::kCount); ++i) {
-    napi_set_element(env, codes, i, text(env, codeName(static_cast<Code>(i))));
-  }
-  napi_set_named_property(env, exports, "codes", codes);
+// The numbers that TypeScript needs and does not repeat: codes by number, the message layout, and the options
+// of queues.
+void exportConstants(Napi::Object exports) {
+  const Napi::Env env = exports.Env();
+  Napi::Array codes = Napi::Array::New(env);
+  for (uint32_t i = 0; i < static_cast<uint32_t>(Code::kCount); ++i)
+    codes.Set(i, std::string(codeName(static_cast<Code>(i))));
+  exports.Set("codes", codes);
 
   using Layout = log::MessageLayout;
-  napi_value layout = nullptr;
-  napi_create_object(env, &layout);
+  Napi::Object layout = Napi::Object::New(env);
   const std::pair<const char*, size_t> offsets[] = {
       {"bytes", Layout::kBytes},
       {"kind", Layout::kKind},
@@ -122,30 +54,27 @@ void exportConstants(napi_env env, napi_value exports) {
       {"messageKind", static_cast<size_t>(log::Kind::kMessage)},
       {"deadLetterTag", static_cast<size_t>(log::Tag::kDeadLetter)},
   };
-  for (const auto& [name, value] : offsets) setNumber(env, layout, name, static_cast<double>(value));
-  napi_set_named_property(env, exports, "layout", layout);
-  napi_set_named_property(env, exports, "queueOptions", optionTable(env));
+  for (const auto& [name, value] : offsets) layout.Set(name, static_cast<double>(value));
+  exports.Set("layout", layout);
+  exports.Set("queueOptions", optionTable(env));
 }
 
-}  // namespace
-
-napi_value init(napi_env env, napi_value exports) {
-  const std::pair<const char*, napi_callback> functions[] = {{"connect", connect}, {"now", now}};
-  for (const auto& [name, callback] : functions) {
-    napi_value function = nullptr;
-    if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) != napi_ok ||
-        napi_set_named_property(env, exports, name, function) != napi_ok) {
-      return nullptr;
-    }
-  }
-  if (!registerRing(env, exports) || !registerStack(env, exports) || !registerTurnWatch(env, exports)) {
-    return nullptr;
-  }
-  napi_set_named_property(env, exports, "version", text(env, MILLRACE_VERSION));
-  exportConstants(env, exports);
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(std::make_unique<InstanceData>().release());  // Node-API deletes it
+  InstanceData& data = InstanceData::of(env);
+  data.environment_class = Napi::Persistent(Environment::define(env));
+  data.session_class = Napi::Persistent(SessionObject::define(env));
+  exports.Set("connect", Napi::Function::New<connect>(env, "connect"));
+  exports.Set("now", Napi::Function::New<now>(env, "now"));
+  exports.Set("version", MILLRACE_VERSION);
+  exportConstants(exports);
+  exportRing(exports);
+  exportStack(exports);
+  exportTurnWatch(exports);
   return exports;
 }
 
+}  // namespace
 }  // namespace millrace::addon
 
-NAPI_MODULE_INIT() { return millrace::addon::init(env, exports); }
+NAPI_MODULE_INIT() { return Napi::RegisterModule(env, exports, millrace::addon::init); }

@@ -1,4 +1,13 @@
 // The only include of Node-API headers: they do not compile under the warnings this project turns on.
+//
+// The addon is written with the classes of node-addon-api, without C++ exceptions as all of the core (binding.gyp
+// has the reason): a call that fails leaves an exception of JavaScript pending and answers an empty value. While
+// a thread ends it may fail and leave nothing pending, so nothing is called on what may be empty: that ends the
+// process. C calls are left
+//   - where node-addon-api has no wrapper: asynchronous cleanup hooks, the loop, uncaught exceptions;
+//   - where its wrapper ends the process while JavaScript is being terminated: calls into JavaScript
+//     (Environment::callHook and makeError, ensureStack) and promises (promise.h);
+//   - where it is measurably slower: typed arrays (convert.h), the hot calls of a ring (ring_calls.cc).
 #pragma once
 
 #pragma GCC diagnostic push

@@ -1,7 +1,6 @@
 #include "addon/queue_settings.h"
 
 #include "addon/convert.h"
-#include "base/number.h"
 
 namespace millrace::addon {
 namespace {
@@ -14,82 +13,62 @@ using engine::SettingsPatch;
 // Stands for the queue's name where a default is made of it.
 constexpr std::string_view kAnyName = "<name>";
 
-void setValue(napi_env env, napi_value object, const char* name, const QueueSettings& settings,
+void setValue(Napi::Object object, const char* name, const QueueSettings& settings,
               const QueueOption& option) {
   if (option.number != nullptr) {
-    setNumber(env, object, name, static_cast<double>(settings.*option.number));
+    object.Set(name, static_cast<double>(settings.*option.number));
   } else {
-    napi_set_named_property(env, object, name, text(env, settings.*option.queue_name));
+    object.Set(name, settings.*option.queue_name);
   }
 }
 
 // False: of another type. What is undefined is not named.
-bool readOption(napi_env env, napi_value object, const QueueOption& option, SettingsPatch& patch) {
-  napi_value value = nullptr;
-  napi_valuetype type{};
-  if (napi_get_named_property(env, object, option.name, &value) != napi_ok ||
-      napi_typeof(env, value, &type) != napi_ok) {
-    return false;
-  }
-  if (type == napi_undefined) return true;
-  double number = 0;
-  std::string name;
+bool readOption(const Napi::Value& object, const QueueOption& option, SettingsPatch& patch) {
+  const Napi::Value value = property(object, option.name);
+  if (value.IsEmpty()) return false;
+  if (value.IsUndefined()) return true;
+  if (option.number != nullptr ? !value.IsNumber() : !value.IsString()) return false;
   if (option.number != nullptr) {
-    if (napi_get_value_double(env, value, &number) != napi_ok) return false;
-    patch.set(option.number, wholeNumber(number));
+    patch.set(option.number, unsigned64(value));
   } else {
-    if (!readText(env, value, name)) return false;
-    patch.set(option.queue_name, std::move(name));
+    patch.set(option.queue_name, text(value));
   }
   return true;
 }
 
 }  // namespace
 
-std::optional<SettingsPatch> readPatch(napi_env env, napi_value object) {
+std::optional<SettingsPatch> readPatch(const Napi::Value& object) {
   SettingsPatch patch;
-  napi_value memory = nullptr;
-  napi_valuetype type{};
-  if (napi_get_named_property(env, object, "memory", &memory) != napi_ok ||
-      napi_typeof(env, memory, &type) != napi_ok) {
-    return std::nullopt;
-  }
-  if (type != napi_undefined) {
-    bool value = false;
-    if (napi_get_value_bool(env, memory, &value) != napi_ok) return std::nullopt;
-    patch.memory = value;
-  }
+  const Napi::Value memory = property(object, "memory");
+  if (memory.IsEmpty() || !(memory.IsUndefined() || memory.IsBoolean())) return std::nullopt;
+  if (memory.IsBoolean()) patch.memory = boolean(memory);
   for (const QueueOption& option : kQueueOptions) {
-    if (!readOption(env, object, option, patch)) return std::nullopt;
+    if (!readOption(object, option, patch)) return std::nullopt;
   }
   return patch;
 }
 
-napi_value settingsObject(napi_env env, uint32_t id, const QueueSettings& settings) {
-  napi_value result = nullptr;
-  napi_create_object(env, &result);
-  setNumber(env, result, "id", id);
-  setBoolean(env, result, "memory", settings.memory);
-  for (const QueueOption& option : kQueueOptions) {
-    setValue(env, result, option.name, settings, option);
-  }
+Napi::Object settingsObject(Napi::Env env, uint32_t id, const QueueSettings& settings) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("id", id);
+  result.Set("memory", settings.memory);
+  for (const QueueOption& option : kQueueOptions) setValue(result, option.name, settings, option);
   return result;
 }
 
-napi_value optionTable(napi_env env) {
+Napi::Object optionTable(Napi::Env env) {
   const QueueSettings defaults = engine::defaultSettings(kAnyName, false);
-  napi_value table = nullptr;
-  napi_create_object(env, &table);
+  Napi::Object table = Napi::Object::New(env);
   for (const QueueOption& option : kQueueOptions) {
-    napi_value row = nullptr;
-    napi_create_object(env, &row);
-    setNumber(env, row, "field", option.field);
-    setValue(env, row, "default", defaults, option);
+    Napi::Object row = Napi::Object::New(env);
+    row.Set("field", option.field);
+    setValue(row, "default", defaults, option);
     if (option.number != nullptr) {
-      setNumber(env, row, "min", static_cast<double>(option.min));
-      setNumber(env, row, "max", static_cast<double>(option.max));
+      row.Set("min", static_cast<double>(option.min));
+      row.Set("max", static_cast<double>(option.max));
     }
-    napi_set_named_property(env, table, option.name, row);
+    table.Set(option.name, row);
   }
   return table;
 }

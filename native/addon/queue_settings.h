@@ -9,10 +9,10 @@
 namespace millrace::addon {
 
 // `object` has the named options as properties, and `memory`. Nothing if one of them has another type.
-std::optional<engine::SettingsPatch> readPatch(napi_env env, napi_value object);
+std::optional<engine::SettingsPatch> readPatch(const Napi::Value& object);
 // { id, memory } and every option by its name.
-napi_value settingsObject(napi_env env, uint32_t id, const engine::QueueSettings& settings);
+Napi::Object settingsObject(Napi::Env env, uint32_t id, const engine::QueueSettings& settings);
 // The table as data: { name: { field, default } }, and for numbers { min, max }.
-napi_value optionTable(napi_env env);
+Napi::Object optionTable(Napi::Env env);
 
 }  // namespace millrace::addon

@@ -1,79 +1,66 @@
 // Session's methods for queues and numbers.
+#include "addon/convert.h"
 #include "addon/queue_settings.h"
-#include "addon/session_methods.h"
+#include "addon/session_object.h"
+#include "base/number.h"
 
 namespace millrace::addon {
 
 // limits() => what this broker was opened with
-napi_value SessionMethods::limits(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  SessionObject* self = enter(call);
-  if (self == nullptr) return nullptr;
-  const engine::BrokerOptions& options = self->broker_->options();
-  const bool durable = self->broker_->durable();
-  napi_value result = nullptr;
-  napi_create_object(env, &result);
-  setNumber(env, result, "messageBytes", options.message_bytes_max);
-  setNumber(env, result, "batchBytes", static_cast<double>(log::unitBytesMax(options.segment_bytes)));
-  setNumber(env, result, "memoryBatchBytes", engine::kMemoryBatchBytesMax);
-  napi_set_named_property(env, result, "durability",
-                          text(env, !durable       ? "memory"
-                                    : options.sync ? "sync"
-                                                   : "process"));
+Napi::Value SessionObject::limits(const Napi::CallbackInfo& info) {
+  if (!usable()) return {};
+  const engine::BrokerOptions& options = broker_->options();
+  const bool durable = broker_->durable();
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("messageBytes", options.message_bytes_max);
+  result.Set("batchBytes", static_cast<double>(log::unitBytesMax(options.segment_bytes)));
+  result.Set("memoryBatchBytes", engine::kMemoryBatchBytesMax);
+  result.Set("durability", !durable ? "memory" : options.sync ? "sync" : "process");
   return result;
 }
 
 // declare(name, patch, report) => the merged settings; report[0] = unit
-napi_value SessionMethods::declare(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  SessionObject* self = enter(call);
-  if (self == nullptr) return nullptr;
-  const std::optional<engine::SettingsPatch> patch = readPatch(env, call.arguments[1]);
-  const std::span<double> report = call.doubles(2);
-  if (!patch.has_value()) return invalid(self, "patch");
-  if (report.empty()) return invalid(self, "report");
+Napi::Value SessionObject::declare(const Napi::CallbackInfo& info) {
+  if (!usable()) return {};
+  const std::optional<engine::SettingsPatch> patch = readPatch(info[1]);
+  const std::span<double> report = doubles(info[2]);
+  if (!patch.has_value()) return invalid("patch");
+  if (report.empty()) return invalid("report");
   uint64_t unit = 0;
-  const auto declared = self->broker_->declare(call.text(0), *patch, *self->session_, unit);
-  if (!declared.ok()) return fail(self, declared.status());
+  const auto declared = broker_->declare(text(info[0]), *patch, *session_, unit);
+  if (!declared.ok()) return fail(declared.status());
   report[0] = static_cast<double>(unit);
-  return settingsObject(env, declared.value().first, declared.value().second);
+  return settingsObject(info.Env(), declared.value().first, declared.value().second);
 }
 
-napi_value SessionMethods::pause(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  SessionObject* self = enter(call);
-  if (self == nullptr) return nullptr;
-  const Status status = self->broker_->pause(call.unsigned32(0), call.boolean(1));
-  return status.ok() ? nullptr : fail(self, status);
+void SessionObject::pause(const Napi::CallbackInfo& info) {
+  if (!usable()) return;
+  const Status status = broker_->pause(unsigned32(info[0]), boolean(info[1]));
+  if (!status.ok()) fail(status);
 }
 
 // purge(queue, report) => messages; report[0] = unit. One part of it: report[1] and report[2] are what is
 // left (PurgeRange), 1 and 0 at the beginning; report[1] is 0 at the end.
-napi_value SessionMethods::purge(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  SessionObject* self = enter(call);
-  if (self == nullptr) return nullptr;
-  const std::span<double> report = call.doubles(1);
-  if (report.size() < 3) return invalid(self, "report");
+Napi::Value SessionObject::purge(const Napi::CallbackInfo& info) {
+  if (!usable()) return {};
+  const std::span<double> report = doubles(info[1]);
+  if (report.size() < 3) return invalid("report");
   uint64_t unit = 0;
   const engine::PurgeRange range{wholeNumber(report[1]), wholeNumber(report[2])};
-  Result<engine::Purged> purged = self->broker_->purge(call.unsigned32(0), *self->session_, range, unit);
-  if (!purged.ok()) return fail(self, purged.status());
+  Result<engine::Purged> purged = broker_->purge(unsigned32(info[0]), *session_, range, unit);
+  if (!purged.ok()) return fail(purged.status());
   report[0] = static_cast<double>(unit);
   report[1] = static_cast<double>(purged.value().rest.from);
   report[2] = static_cast<double>(purged.value().rest.through);
-  return number(env, static_cast<double>(purged.value().messages));
+  return number(static_cast<double>(purged.value().messages));
 }
 
-napi_value SessionMethods::queueStats(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  SessionObject* self = enter(call);
-  if (self == nullptr) return nullptr;
-  Result<engine::QueueStats> stats = self->broker_->queueStats(call.unsigned32(0));
-  if (!stats.ok()) return fail(self, stats.status());
+Napi::Value SessionObject::queueStats(const Napi::CallbackInfo& info) {
+  if (!usable()) return {};
+  Result<engine::QueueStats> stats = broker_->queueStats(unsigned32(info[0]));
+  if (!stats.ok()) return fail(stats.status());
   const engine::QueueStats& all = stats.value();
-  napi_value result = nullptr;
-  napi_create_object(env, &result);
+  Napi::Object result = Napi::Object::New(info.Env());
   const std::pair<const char*, uint64_t> values[] = {
       {"ready", all.counts.ready + all.counts.suspects},
       {"delayed", all.counts.delayed},
@@ -91,19 +78,16 @@ napi_value SessionMethods::queueStats(napi_env env, napi_callback_info info) {
       {"leaseLost", all.counters.lease_lost},
       {"corrupt", all.counters.corrupt},
   };
-  for (const auto& [name, value] : values) setNumber(env, result, name, static_cast<double>(value));
-  setBoolean(env, result, "paused", all.paused);
+  for (const auto& [name, value] : values) result.Set(name, static_cast<double>(value));
+  result.Set("paused", all.paused);
   return result;
 }
 
-napi_value SessionMethods::stats(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  SessionObject* self = enter(call);
-  if (self == nullptr) return nullptr;
-  const engine::BrokerStats all = self->broker_->stats();
-  const log::RecoveryReport& recovery = self->broker_->recovery();
-  napi_value result = nullptr;
-  napi_create_object(env, &result);
+Napi::Value SessionObject::stats(const Napi::CallbackInfo& info) {
+  if (!usable()) return {};
+  const engine::BrokerStats all = broker_->stats();
+  const log::RecoveryReport& recovery = broker_->recovery();
+  Napi::Object result = Napi::Object::New(info.Env());
   const std::pair<const char*, uint64_t> values[] = {
       {"queues", all.queues},
       {"sessions", all.sessions},
@@ -119,13 +103,11 @@ napi_value SessionMethods::stats(napi_env env, napi_callback_info info) {
       {"recoveredBlocks", recovery.blocks},
       {"tornBytes", recovery.torn_bytes},
   };
-  for (const auto& [name, value] : values) setNumber(env, result, name, static_cast<double>(value));
-  setNumber(env, result, "syncMsTotal", static_cast<double>(all.log.sync_ns_total) / 1e6);
-  napi_value torn_at = nullptr;
-  napi_create_string_utf8(env, recovery.torn_at.data(), recovery.torn_at.size(), &torn_at);
-  napi_set_named_property(env, result, "tornAt", torn_at);
-  setBoolean(env, result, "diskFull", all.log.disk_full);
-  setBoolean(env, result, "failed", all.log.failed);
+  for (const auto& [name, value] : values) result.Set(name, static_cast<double>(value));
+  result.Set("syncMsTotal", static_cast<double>(all.log.sync_ns_total) / 1e6);
+  result.Set("tornAt", recovery.torn_at);
+  result.Set("diskFull", all.log.disk_full);
+  result.Set("failed", all.log.failed);
   return result;
 }
 

@@ -12,6 +12,9 @@ constexpr size_t kRoomBytes = 64 << 10;
 
 // ensureStack(nothing): calls `nothing`, a function without arguments, from below a frame of kRoomBytes. V8
 // checks its limit where JavaScript is entered: where less is left, that call throws the usual RangeError.
+//
+// In C: Napi::Function::Call would make an error object of that RangeError where no stack is left, and ends
+// the process where the call is terminated. It would also take 67 ns instead of 59, at each send.
 [[gnu::noinline]] napi_value ensureStack(napi_env env, napi_callback_info info) {
   std::array<char, kRoomBytes> room;
   asm volatile("" : : "r"(room.data()) : "memory");  // so that there is a frame
@@ -26,11 +29,11 @@ constexpr size_t kRoomBytes = 64 << 10;
 
 }  // namespace
 
-bool registerStack(napi_env env, napi_value exports) {
+void exportStack(Napi::Object exports) {
+  const Napi::Env env = exports.Env();
   napi_value function = nullptr;
-  return napi_create_function(env, "ensureStack", NAPI_AUTO_LENGTH, ensureStack, nullptr, &function) ==
-             napi_ok &&
-         napi_set_named_property(env, exports, "ensureStack", function) == napi_ok;
+  if (napi_create_function(env, "ensureStack", NAPI_AUTO_LENGTH, ensureStack, nullptr, &function) == napi_ok)
+    exports.Set("ensureStack", Napi::Value(env, function));
 }
 
 }  // namespace millrace::addon

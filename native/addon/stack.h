@@ -5,7 +5,7 @@
 
 namespace millrace::addon {
 
-// Defines `ensureStack` on `exports`. False with an exception pending on failure.
-bool registerStack(napi_env env, napi_value exports);
+// Exports ensureStack(nothing).
+void exportStack(Napi::Object exports);
 
 }  // namespace millrace::addon

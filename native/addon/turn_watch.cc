@@ -3,6 +3,8 @@
 #include <chrono>
 #include <utility>
 
+#include "addon/convert.h"
+#include "addon/errors.h"
 #include "base/clock.h"
 
 namespace millrace::addon {
@@ -10,37 +12,31 @@ namespace {
 
 using Shared = std::shared_ptr<TurnFlag>;
 
-napi_value arm(napi_env env, napi_callback_info info) {
-  void* data = nullptr;
-  napi_value watched = nullptr;
-  if (napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data) == napi_ok && data != nullptr) {
-    (void)napi_get_boolean(env, TurnWatch::instance().arm(*static_cast<Shared*>(data)), &watched);
-  }
-  return watched;
+// arm() => whether the flag is watched
+Napi::Value arm(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), TurnWatch::instance().arm(*static_cast<Shared*>(info.Data())));
 }
 
-void forget(napi_env, void*, void* hint) { delete static_cast<Shared*>(hint); }
-
-napi_value openTurn(napi_env env, napi_callback_info) {
+Napi::Value openTurn(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
   auto owned = std::make_unique<Shared>(std::make_shared<TurnFlag>());
-  napi_value memory = nullptr;
-  if (napi_create_external_arraybuffer(env, owned->get(), sizeof(TurnFlag), forget, owned.get(), &memory) !=
-      napi_ok) {
-    napi_throw_error(env, "LIMIT_REACHED", "no memory for the turn's flag");
-    return nullptr;
+  const auto forget = [](Napi::Env, void*, Shared* flag) { const std::unique_ptr<Shared> last(flag); };
+  const Napi::ArrayBuffer memory =
+      Napi::ArrayBuffer::New(env, owned->get(), sizeof(TurnFlag), forget, owned.get());
+  if (memory.IsEmpty()) {
+    env.GetAndClearPendingException();
+    throwPlain(env, Status(Code::kLimit, "no memory for the turn's flag"));
+    return {};
   }
   Shared* flag = owned.release();  // the finalizer of `memory` has it
-  napi_value array = nullptr;
-  napi_value function = nullptr;
-  napi_value turn = nullptr;
-  const bool made = napi_create_typedarray(env, napi_int32_array, 1, memory, 0, &array) == napi_ok &&
-                    napi_create_function(env, "arm", NAPI_AUTO_LENGTH, arm, flag, &function) == napi_ok &&
-                    napi_create_object(env, &turn) == napi_ok &&
-                    // `arm` must not outlive the memory that it refers to.
-                    napi_set_named_property(env, function, "over", array) == napi_ok &&
-                    napi_set_named_property(env, turn, "over", array) == napi_ok &&
-                    napi_set_named_property(env, turn, "arm", function) == napi_ok;
-  return made ? turn : nullptr;
+  const Napi::Int32Array over = Napi::Int32Array::New(env, 1, memory, 0);
+  if (over.IsEmpty()) return {};
+  const Napi::Function function = Napi::Function::New<arm>(env, "arm", flag);
+  keep(function, "over", over);  // `arm` must not outlive the memory that it refers to
+  Napi::Object turn = Napi::Object::New(env);
+  turn.Set("over", over);
+  turn.Set("arm", function);
+  return turn;
 }
 
 }  // namespace
@@ -79,10 +75,8 @@ void TurnWatch::run() {
   }
 }
 
-bool registerTurnWatch(napi_env env, napi_value exports) {
-  napi_value function = nullptr;
-  return napi_create_function(env, "openTurn", NAPI_AUTO_LENGTH, openTurn, nullptr, &function) == napi_ok &&
-         napi_set_named_property(env, exports, "openTurn", function) == napi_ok;
+void exportTurnWatch(Napi::Object exports) {
+  exports.Set("openTurn", Napi::Function::New<openTurn>(exports.Env(), "openTurn"));
 }
 
 }  // namespace millrace::addon

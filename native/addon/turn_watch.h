@@ -47,6 +47,6 @@ class TurnWatch {
 };
 
 // Exports openTurn() => { over: Int32Array of one element, arm() => boolean }.
-bool registerTurnWatch(napi_env env, napi_value exports);
+void exportTurnWatch(Napi::Object exports);
 
 }  // namespace millrace::addon

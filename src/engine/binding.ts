@@ -38,7 +38,7 @@ export interface NativeLimits {
   durability: "memory" | "process" | "sync";
 }
 
-/** Native class `Session` (native/addon/session_methods.cc); `Session` in session.ts is its twin. */
+/** Native class `Session` (native/addon/session_object.h); `Session` in session.ts is its twin. */
 export interface NativeSession {
   handle(): BrokerHandle;
   limits(): NativeLimits;
@@ -104,7 +104,7 @@ export interface NativeHooks {
   timer(id: number): void;
 }
 
-/** One copy's door to native code (native/addon/environment.h). */
+/** One copy's door to native code (native/addon/environment_methods.cc). */
 export interface NativePort {
   setReferenced(referenced: boolean): void;
   /** While watching, native threads leave a mark for `look` instead of waking the event loop. */
