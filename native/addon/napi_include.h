@@ -7,7 +7,7 @@
 //   - where node-addon-api has no wrapper: asynchronous cleanup hooks, the loop, uncaught exceptions;
 //   - where its wrapper ends the process while JavaScript is being terminated: calls into JavaScript
 //     (Environment::callHook and makeError, ensureStack) and promises (promise.h);
-//   - where it is measurably slower: typed arrays (convert.h), the hot calls of a ring (ring_calls.cc).
+//   - where it is measurably slower: arguments (convert.h), the hot calls of a ring (ring_calls.cc).
 #pragma once
 
 #pragma GCC diagnostic push
