@@ -67,7 +67,7 @@ inline MutableBytes bytes(const Napi::Value& value) {
   return std::as_writable_bytes(elements<uint8_t>(value.Env(), value));
 }
 
-// A property of anything. Empty, with an exception pending, where there is none to be had. In C: a getter may be
+// A property. Empty, perhaps with an exception pending, where there is none to be had. In C: a getter may be
 // terminated, and Napi::Object::Get ends the process then.
 inline Napi::Value property(const Napi::Value& object, const char* name) {
   napi_value value = nullptr;
