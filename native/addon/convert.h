@@ -75,6 +75,17 @@ inline Napi::Value property(const Napi::Value& object, const char* name) {
   return {object.Env(), value};
 }
 
+// A property as of a literal: no setter of a prototype is asked, so no code of others runs, and nothing throws but the
+// end of the thread. `on` is empty where that came before it was made.
+template <typename Value>
+void put(const Napi::Object& on, const char* name, const Value& value) {
+  if (on.IsEmpty()) return;
+  const napi_property_descriptor property{
+      name,   nullptr, nullptr, nullptr, nullptr, Napi::Value::From(on.Env(), value), napi_default_jsproperty,
+      nullptr};
+  (void)napi_define_properties(on.Env(), on, 1, &property);
+}
+
 // Whoever has `on` has `value` too: nothing in JavaScript can change that. `on` is empty where the thread
 // ends before it is made; a call on an empty object ends the process.
 inline void keep(Napi::Object on, const char* name, const Napi::Value& value) {

@@ -1,5 +1,6 @@
 #include "addon/environment.h"
 
+#include <array>
 #include <string>
 #include <utility>
 
@@ -7,20 +8,26 @@
 #include "addon/convert.h"
 #include "addon/environment_methods.h"
 #include "addon/errors.h"
+#include "addon/instance_data.h"
 #include "addon/session_object.h"
 
 namespace millrace::addon {
 namespace {
 
 // Tells our objects from others that somebody wrapped.
-constexpr napi_type_tag kTag{0x6d696c6c72616365, 0x656e7669726f6e6d};
+// Whatever has it is laid out as in this
+// file: another layout needs another tag, because two versions of the addon may be in one process.
+constexpr napi_type_tag kTag{0x6d696c6c72616365, 0x656e7669726f6e32};
+
+constexpr std::array<const char*, 4> kHookNames{"makeError", "wake", "turn", "timer"};
 
 }  // namespace
 
 Napi::Function Environment::define(Napi::Env env) { return DefineClass(env, "Environment", {}); }
 
 Environment* Environment::from(const Napi::Value& value) {
-  if (value.IsObject() && value.As<Napi::Object>().CheckTypeTag(&kTag))
+  bool is_ours = false;
+  if (napi_check_object_type_tag(value.Env(), value, &kTag, &is_ours) == napi_ok && is_ours)
     return Unwrap(value.As<Napi::Object>());
   throwPlain(value.Env(), Status(Code::kInvalidArgument, "not an environment"));
   return nullptr;
@@ -28,9 +35,20 @@ Environment* Environment::from(const Napi::Value& value) {
 
 Environment::Environment(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   // Empty: the thread ends, and nobody would close what is opened here.
-  if (IsEmpty() || !takeHooks(info[0]) || !openHandles()) return;
-  Value().TypeTag(&kTag);
+  if (IsEmpty()) return;
+  Napi::FunctionReference* const references[] = {&make_error_, &on_wake_, &on_turn_, &on_timer_};
+  for (size_t i = 0; i < kHookNames.size(); ++i) {
+    // connect() gives functions; others may find the class too.
+    if (!info[1 + i].IsFunction()) {
+      throwPlain(info.Env(), Status(Code::kInvalidArgument, "hooks"));
+      return;
+    }
+    *references[i] = Napi::Weak(info[1 + i].As<Napi::Function>());
+  }
+  put(Value(), "hooks", info[0]);
+  if (!openHandles()) return;
   defineMethods(*this);
+  Value().TypeTag(&kTag);
 }
 
 Environment::~Environment() {
@@ -40,18 +58,17 @@ Environment::~Environment() {
   closeHandles([] {});
 }
 
-bool Environment::takeHooks(const Napi::Value& hooks) {
-  const std::pair<const char*, Napi::FunctionReference&> wanted[] = {
-      {"makeError", make_error_}, {"wake", on_wake_}, {"turn", on_turn_}, {"timer", on_timer_}};
-  for (const auto& [name, reference] : wanted) {
-    const Napi::Value function = property(hooks, name);
+Napi::Value Environment::connect(const Napi::CallbackInfo& info) {
+  std::array<napi_value, 1 + kHookNames.size()> arguments{info[0]};
+  for (size_t i = 0; i < kHookNames.size(); ++i) {
+    const Napi::Value function = property(info[0], kHookNames[i]);
     if (function.IsEmpty() || !function.IsFunction()) {
-      throwPlain(Env(), Status(Code::kInvalidArgument, "hooks"));
-      return false;
+      throwPlain(info.Env(), Status(Code::kInvalidArgument, "hooks"));
+      return {};
     }
-    reference = Napi::Weak(function.As<Napi::Function>());
+    arguments[1 + i] = function;
   }
-  return Value().Set("hooks", hooks);
+  return makeInstance(InstanceData::of(info.Env()).environment_class, arguments);
 }
 
 bool Environment::openHandles() {

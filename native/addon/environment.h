@@ -28,9 +28,11 @@ struct Opening;
 
 class Environment final : public Napi::ObjectWrap<Environment> {
  public:
-  // The class of which connect() makes the instances: new (hooks). `hooks` has what native code calls: see
-  // NativeHooks in src/engine/binding.ts.
+  // The class of which connect() makes the instances.
   static Napi::Function define(Napi::Env env);
+  // connect(hooks) => what one copy of our JavaScript has of this addon. `hooks` has what native code calls: see
+  // NativeHooks in src/engine/binding.ts.
+  static Napi::Value connect(const Napi::CallbackInfo& info);
   // The environment behind the object that connect() returned; null, with an exception pending, for anything
   // else.
   static Environment* from(const Napi::Value& value);
@@ -62,7 +64,6 @@ class Environment final : public Napi::ObjectWrap<Environment> {
 
  private:
   // False, perhaps with an exception pending, where there is nothing to work with.
-  bool takeHooks(const Napi::Value& hooks);
   bool openHandles();
   bool onTurn();
   void onTimer(uint64_t id);

@@ -53,14 +53,14 @@ void stopTimer(const Napi::CallbackInfo& info) {
 void defineMethods(Environment& environment) {
   const Napi::Env env = environment.Env();
   Napi::Object object = environment.Value();
-  object.Set("setReferenced", Napi::Function::New<setReferenced>(env, "setReferenced"));
-  object.Set("setWatching", Napi::Function::New<setWatching>(env, "setWatching"));
-  object.Set("look", Napi::Function::New<look>(env, "look"));
-  object.Set("requestTurn", Napi::Function::New<requestTurn>(env, "requestTurn"));
-  object.Set("startTimer", Napi::Function::New<startTimer>(env, "startTimer"));
-  object.Set("stopTimer", Napi::Function::New<stopTimer>(env, "stopTimer"));
-  object.Set("open", Napi::Function::New<openBroker>(env, "open"));
-  object.Set("attach", Napi::Function::New<attachBroker>(env, "attach"));
+  put(object, "setReferenced", Napi::Function::New<setReferenced>(env, "setReferenced"));
+  put(object, "setWatching", Napi::Function::New<setWatching>(env, "setWatching"));
+  put(object, "look", Napi::Function::New<look>(env, "look"));
+  put(object, "requestTurn", Napi::Function::New<requestTurn>(env, "requestTurn"));
+  put(object, "startTimer", Napi::Function::New<startTimer>(env, "startTimer"));
+  put(object, "stopTimer", Napi::Function::New<stopTimer>(env, "stopTimer"));
+  put(object, "open", Napi::Function::New<openBroker>(env, "open"));
+  put(object, "attach", Napi::Function::New<attachBroker>(env, "attach"));
 }
 
 }  // namespace millrace::addon

@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "addon/convert.h"
+
 namespace millrace::addon {
 namespace {
 
@@ -21,7 +23,7 @@ Napi::Error plain(Napi::Env env, const Status& status) {
 void throwPlain(Napi::Env env, const Status& status) {
   if (env.IsExceptionPending()) return;
   const Napi::Error error = plain(env, status);
-  error.Value().Set("code", std::string(codeName(status.code())));
+  put(error.Value(), "code", std::string(codeName(status.code())));
   if (!env.IsExceptionPending()) error.ThrowAsJavaScriptException();
 }
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "addon/convert.h"
 #include "addon/environment.h"
 #include "addon/instance_data.h"
 #include "addon/napi_include.h"
@@ -18,11 +19,6 @@
 namespace millrace::addon {
 namespace {
 
-// connect(hooks) => what one copy of our JavaScript has of this addon
-Napi::Value connect(const Napi::CallbackInfo& info) {
-  return InstanceData::of(info.Env()).environment_class.New({info[0]});
-}
-
 // now() => milliseconds of the clock that leases use; nothing in JavaScript can set it.
 Napi::Value now(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(monotonicNs()) / 1e6);
@@ -35,7 +31,7 @@ void exportConstants(Napi::Object exports) {
   Napi::Array codes = Napi::Array::New(env);
   for (uint32_t i = 0; i < static_cast<uint32_t>(Code::kCount); ++i)
     codes.Set(i, std::string(codeName(static_cast<Code>(i))));
-  exports.Set("codes", codes);
+  put(exports, "codes", codes);
 
   using Layout = log::MessageLayout;
   Napi::Object layout = Napi::Object::New(env);
@@ -54,9 +50,9 @@ void exportConstants(Napi::Object exports) {
       {"messageKind", static_cast<size_t>(log::Kind::kMessage)},
       {"deadLetterTag", static_cast<size_t>(log::Tag::kDeadLetter)},
   };
-  for (const auto& [name, value] : offsets) layout.Set(name, static_cast<double>(value));
-  exports.Set("layout", layout);
-  exports.Set("queueOptions", optionTable(env));
+  for (const auto& [name, value] : offsets) put(layout, name, static_cast<double>(value));
+  put(exports, "layout", layout);
+  put(exports, "queueOptions", optionTable(env));
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
@@ -64,9 +60,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   InstanceData& data = InstanceData::of(env);
   data.environment_class = Napi::Persistent(Environment::define(env));
   data.session_class = Napi::Persistent(SessionObject::define(env));
-  exports.Set("connect", Napi::Function::New<connect>(env, "connect"));
-  exports.Set("now", Napi::Function::New<now>(env, "now"));
-  exports.Set("version", MILLRACE_VERSION);
+  put(exports, "connect", Napi::Function::New<Environment::connect>(env, "connect"));
+  put(exports, "now", Napi::Function::New<now>(env, "now"));
+  put(exports, "version", MILLRACE_VERSION);
   exportConstants(exports);
   exportRing(exports);
   exportStack(exports);

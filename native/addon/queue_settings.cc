@@ -16,9 +16,9 @@ constexpr std::string_view kAnyName = "<name>";
 void setValue(Napi::Object object, const char* name, const QueueSettings& settings,
               const QueueOption& option) {
   if (option.number != nullptr) {
-    object.Set(name, static_cast<double>(settings.*option.number));
+    put(object, name, static_cast<double>(settings.*option.number));
   } else {
-    object.Set(name, settings.*option.queue_name);
+    put(object, name, settings.*option.queue_name);
   }
 }
 
@@ -51,8 +51,8 @@ std::optional<SettingsPatch> readPatch(const Napi::Value& object) {
 
 Napi::Object settingsObject(Napi::Env env, uint32_t id, const QueueSettings& settings) {
   Napi::Object result = Napi::Object::New(env);
-  result.Set("id", id);
-  result.Set("memory", settings.memory);
+  put(result, "id", id);
+  put(result, "memory", settings.memory);
   for (const QueueOption& option : kQueueOptions) setValue(result, option.name, settings, option);
   return result;
 }
@@ -62,13 +62,13 @@ Napi::Object optionTable(Napi::Env env) {
   Napi::Object table = Napi::Object::New(env);
   for (const QueueOption& option : kQueueOptions) {
     Napi::Object row = Napi::Object::New(env);
-    row.Set("field", option.field);
+    put(row, "field", option.field);
     setValue(row, "default", defaults, option);
     if (option.number != nullptr) {
-      row.Set("min", static_cast<double>(option.min));
-      row.Set("max", static_cast<double>(option.max));
+      put(row, "min", static_cast<double>(option.min));
+      put(row, "max", static_cast<double>(option.max));
     }
-    table.Set(option.name, row);
+    put(table, option.name, row);
   }
   return table;
 }

@@ -184,7 +184,7 @@ void defineAnswers(Napi::Object ring_class) {
       {"STAGING_BYTES", static_cast<int32_t>(RingObject::kStagingBytes)},
   };
   if (ring_class.IsEmpty()) return;  // the thread ends
-  for (const auto& [name, value] : constants) ring_class.Set(name, value);
+  for (const auto& [name, value] : constants) put(ring_class, name, value);
 }
 
 ring::Side sideOf(napi_env env, napi_value value) {

@@ -63,7 +63,7 @@ void RingObject::construct(const Napi::CallbackInfo& info) {
       {"spaceWaiters", ring_->waiterWordAt(Side::kSpace) / sizeof(uint32_t)},
   };
   Napi::Object object = info.This().As<Napi::Object>();
-  for (const auto& [name, value] : numbers) object.Set(name, static_cast<double>(value));
+  for (const auto& [name, value] : numbers) put(object, name, static_cast<double>(value));
   bindCalls(object, *this);
 }
 
@@ -88,8 +88,8 @@ void exportRing(Napi::Object exports) {
   const Napi::Env env = exports.Env();
   Napi::Function ring = RingObject::define(env);
   defineAnswers(ring);
-  exports.Set("Ring", ring);
-  exports.Set("ringSizeFor", Napi::Function::New<ringSizeFor>(env, "ringSizeFor"));
+  put(exports, "Ring", ring);
+  put(exports, "ringSizeFor", Napi::Function::New<ringSizeFor>(env, "ringSizeFor"));
 }
 
 }  // namespace millrace::addon

@@ -44,7 +44,9 @@ Napi::Function SessionObject::define(Napi::Env env) {
 }
 
 Napi::Value SessionObject::create(Environment& environment, std::shared_ptr<Broker> broker, uint64_t handle) {
-  const Napi::Object instance = InstanceData::of(environment.Env()).session_class.New({environment.Value()});
+  const napi_value arguments[] = {environment.Value()};
+  const Napi::Object instance =
+      makeInstance(InstanceData::of(environment.Env()).session_class, arguments).As<Napi::Object>();
   SessionObject* session = instance.IsEmpty() ? nullptr : Unwrap(instance);
   if (session == nullptr || session->environment_ == nullptr) return {};
   session->bind(std::move(broker), handle);
@@ -83,8 +85,8 @@ Status SessionObject::storeFailed() const {
 Napi::Value SessionObject::handle(const Napi::CallbackInfo& info) {
   if (!usable()) return {};
   Napi::Object result = Napi::Object::New(info.Env());
-  result.Set("broker", static_cast<double>(handle_));
-  result.Set("token", static_cast<double>(Registry::instance().token()));
+  put(result, "broker", static_cast<double>(handle_));
+  put(result, "token", static_cast<double>(Registry::instance().token()));
   return result;
 }
 

@@ -12,10 +12,10 @@ Napi::Value SessionObject::limits(const Napi::CallbackInfo& info) {
   const engine::BrokerOptions& options = broker_->options();
   const bool durable = broker_->durable();
   Napi::Object result = Napi::Object::New(info.Env());
-  result.Set("messageBytes", options.message_bytes_max);
-  result.Set("batchBytes", static_cast<double>(log::unitBytesMax(options.segment_bytes)));
-  result.Set("memoryBatchBytes", engine::kMemoryBatchBytesMax);
-  result.Set("durability", !durable ? "memory" : options.sync ? "sync" : "process");
+  put(result, "messageBytes", options.message_bytes_max);
+  put(result, "batchBytes", static_cast<double>(log::unitBytesMax(options.segment_bytes)));
+  put(result, "memoryBatchBytes", engine::kMemoryBatchBytesMax);
+  put(result, "durability", !durable ? "memory" : options.sync ? "sync" : "process");
   return result;
 }
 
@@ -78,8 +78,8 @@ Napi::Value SessionObject::queueStats(const Napi::CallbackInfo& info) {
       {"leaseLost", all.counters.lease_lost},
       {"corrupt", all.counters.corrupt},
   };
-  for (const auto& [name, value] : values) result.Set(name, static_cast<double>(value));
-  result.Set("paused", all.paused);
+  for (const auto& [name, value] : values) put(result, name, static_cast<double>(value));
+  put(result, "paused", all.paused);
   return result;
 }
 
@@ -103,11 +103,11 @@ Napi::Value SessionObject::stats(const Napi::CallbackInfo& info) {
       {"recoveredBlocks", recovery.blocks},
       {"tornBytes", recovery.torn_bytes},
   };
-  for (const auto& [name, value] : values) result.Set(name, static_cast<double>(value));
-  result.Set("syncMsTotal", static_cast<double>(all.log.sync_ns_total) / 1e6);
-  result.Set("tornAt", recovery.torn_at);
-  result.Set("diskFull", all.log.disk_full);
-  result.Set("failed", all.log.failed);
+  for (const auto& [name, value] : values) put(result, name, static_cast<double>(value));
+  put(result, "syncMsTotal", static_cast<double>(all.log.sync_ns_total) / 1e6);
+  put(result, "tornAt", recovery.torn_at);
+  put(result, "diskFull", all.log.disk_full);
+  put(result, "failed", all.log.failed);
   return result;
 }
 

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "addon/convert.h"
+
 namespace millrace::addon {
 namespace {
 
@@ -33,7 +35,7 @@ void exportStack(Napi::Object exports) {
   const Napi::Env env = exports.Env();
   napi_value function = nullptr;
   if (napi_create_function(env, "ensureStack", NAPI_AUTO_LENGTH, ensureStack, nullptr, &function) == napi_ok)
-    exports.Set("ensureStack", Napi::Value(env, function));
+    put(exports, "ensureStack", Napi::Value(env, function));
 }
 
 }  // namespace millrace::addon

@@ -34,8 +34,8 @@ Napi::Value openTurn(const Napi::CallbackInfo& info) {
   const Napi::Function function = Napi::Function::New<arm>(env, "arm", flag);
   keep(function, "over", over);  // `arm` must not outlive the memory that it refers to
   Napi::Object turn = Napi::Object::New(env);
-  turn.Set("over", over);
-  turn.Set("arm", function);
+  put(turn, "over", over);
+  put(turn, "arm", function);
   return turn;
 }
 
@@ -76,7 +76,7 @@ void TurnWatch::run() {
 }
 
 void exportTurnWatch(Napi::Object exports) {
-  exports.Set("openTurn", Napi::Function::New<openTurn>(exports.Env(), "openTurn"));
+  put(exports, "openTurn", Napi::Function::New<openTurn>(exports.Env(), "openTurn"));
 }
 
 }  // namespace millrace::addon

@@ -6,6 +6,8 @@ const program = new URL("./fixtures/ended-in-a-call.mjs", import.meta.url);
 
 test.each([
   ["makeError", "terminate"],
+  ["hooks", "terminate"],
+  ["hooks", "time limit"],
   ["makeError", "time limit"],
   ["ensureStack", "terminate"],
   ["ensureStack", "time limit"],
