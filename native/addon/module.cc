@@ -10,7 +10,6 @@
 #include "addon/queue_settings.h"
 #include "addon/ring_object.h"
 #include "addon/session_object.h"
-#include "addon/stack.h"
 #include "addon/turn_watch.h"
 #include "base/clock.h"
 #include "base/status.h"
@@ -65,7 +64,6 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   put(exports, "version", MILLRACE_VERSION);
   exportConstants(exports);
   exportRing(exports);
-  exportStack(exports);
   exportTurnWatch(exports);
   return exports;
 }

@@ -6,7 +6,7 @@
 // process. C calls are left
 //   - where node-addon-api has no wrapper: asynchronous cleanup hooks, the loop, uncaught exceptions;
 //   - where its wrapper ends the process while JavaScript is being terminated: calls into JavaScript
-//     (Environment::callHook and makeError, ensureStack) and promises (promise.h);
+//     (Environment::callHook and makeError) and promises (promise.h);
 //   - where it is measurably slower: arguments (convert.h), the hot calls of a ring (ring_calls.cc).
 #pragma once
 

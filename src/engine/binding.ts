@@ -173,8 +173,6 @@ export interface NativeBinding {
   readonly layout: Readonly<MessageLayout>;
   readonly queueOptions: Readonly<Record<string, NativeQueueOption>>;
   now(): number;
-  /** Calls `nothing`, which throws a RangeError if there is too little stack: see stack.ts. */
-  ensureStack(nothing: () => void): void;
   /** `over[0]` becomes 1 in the 10 ms after arm(), if that was true (native/addon/turn_watch.h). */
   openTurn(): { readonly over: Int32Array; arm(): boolean };
   connect(hooks: NativeHooks): NativePort;

@@ -9,8 +9,6 @@ test.each([
   ["hooks", "terminate"],
   ["hooks", "time limit"],
   ["makeError", "time limit"],
-  ["ensureStack", "terminate"],
-  ["ensureStack", "time limit"],
   ["turn", "terminate"],
   ["timer", "terminate"],
 ])("the process lives when %s is ended by %s", async (what, by) => {
