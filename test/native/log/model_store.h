@@ -84,6 +84,7 @@ class ModelStore final : public log::Listener, public log::RecoverySink {
 
   // Reads every live message and checks its bytes; an error if one cannot be read.
   Status readAll();
+  Status readOne(const MessageKey& key, log::Ref ref, uint32_t bytes);
 
   log::Log& log() { return *log_; }
   ModelState state();
