@@ -23,6 +23,12 @@ Napi::Value now(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(monotonicNs()) / 1e6);
 }
 
+// stackPointer() => an address in the stack of this call: the deeper, the lower.
+Napi::Value stackPointer(const Napi::CallbackInfo& info) {
+  const auto address = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  return Napi::Number::New(info.Env(), static_cast<double>(address));
+}
+
 // The numbers that TypeScript needs and does not repeat: codes by number, the message layout, and the options
 // of queues.
 void exportConstants(Napi::Object exports) {
@@ -61,6 +67,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   data.session_class = Napi::Persistent(SessionObject::define(env));
   put(exports, "connect", Napi::Function::New<Environment::connect>(env, "connect"));
   put(exports, "now", Napi::Function::New<now>(env, "now"));
+  put(exports, "stackPointer", Napi::Function::New<stackPointer>(env, "stackPointer"));
   put(exports, "version", MILLRACE_VERSION);
   exportConstants(exports);
   exportRing(exports);

@@ -173,6 +173,8 @@ export interface NativeBinding {
   readonly layout: Readonly<MessageLayout>;
   readonly queueOptions: Readonly<Record<string, NativeQueueOption>>;
   now(): number;
+  /** An address in the stack of this call: the deeper, the lower. See stack.ts. */
+  stackPointer(): number;
   /** `over[0]` becomes 1 in the 10 ms after arm(), if that was true (native/addon/turn_watch.h). */
   openTurn(): { readonly over: Int32Array; arm(): boolean };
   connect(hooks: NativeHooks): NativePort;

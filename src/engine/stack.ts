@@ -6,6 +6,8 @@
  * - what adds to a list (a send, an ack) does everything that may throw before the first change;
  * - what changes more than that, of several objects perhaps, asks for room first.
  */
+import { binding } from "./binding.js";
+
 const nothing = (): void => {};
 /**
  * Arguments of a call take 8 bytes of stack each, and V8 looks for room for all of them before it puts them there: 64 KiB,
@@ -14,12 +16,18 @@ const nothing = (): void => {};
  */
 const ROOM: readonly unknown[] = new Array(8192).fill(undefined);
 
+/** Where a call came from for which there was room: there is for one that is not deeper, because V8's limit stands. */
+let roomFrom = Number.POSITIVE_INFINITY;
+
 /** True: `error` is what V8 throws where the stack ends. Its class alone says too little: a failed allocation has it too. */
 export function isOverflow(error: unknown): boolean {
   return error instanceof RangeError && error.message === "Maximum call stack size exceeded";
 }
 
-/** Throws a RangeError unless there is stack for what this package does in one call. Costs 2 us. */
+/** Throws a RangeError unless there is stack for what this package does in one call. */
 export function ensureStack(): void {
+  const from = binding.stackPointer();
+  if (from >= roomFrom) return;
   Reflect.apply(nothing, undefined, ROOM as []);
+  roomFrom = from;
 }
