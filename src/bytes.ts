@@ -11,7 +11,7 @@ export function checkEmpty(array: Uint8Array | Uint32Array, name: string): void 
   try {
     nothing.set(array);
   } catch (cause) {
-    throw Object.assign(invalidArgument(`${name} is detached or out of bounds`), { cause });
+    throw invalidArgument(`${name} is detached or out of bounds`, { cause });
   }
 }
 

@@ -51,7 +51,7 @@ const json: Codec = {
     try {
       text = JSON.stringify(body);
     } catch (cause) {
-      throw Object.assign(invalidArgument("the body cannot be written as JSON"), { cause });
+      throw invalidArgument("the body cannot be written as JSON", { cause });
     }
     if (text === undefined) throw invalidArgument("the body cannot be written as JSON");
     return text;

@@ -54,8 +54,11 @@ export class MillraceError extends Error {
 Object.defineProperty(MillraceError.prototype, ours, { value: true });
 
 /** A TypeError with code `INVALID_ARGUMENT`: wrong type or form. */
-export function invalidArgument(message: string): TypeError & { code: "INVALID_ARGUMENT" } {
-  return Object.assign(new TypeError(message), { code: "INVALID_ARGUMENT" as const });
+export function invalidArgument(
+  message: string,
+  why: { readonly cause?: unknown } = {},
+): TypeError & { code: "INVALID_ARGUMENT" } {
+  return Object.assign(new TypeError(message), { code: "INVALID_ARGUMENT" as const, ...why });
 }
 
 /** A RangeError with code `OUT_OF_RANGE`: right type, impossible value. */

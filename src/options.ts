@@ -18,7 +18,7 @@ export function entriesOf(given: unknown, what: string): [name: string, value: u
   try {
     return Object.entries(given);
   } catch (cause) {
-    throw Object.assign(invalidArgument(`${what} cannot be read`), { cause });
+    throw invalidArgument(`${what} cannot be read`, { cause });
   }
 }
 

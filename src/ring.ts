@@ -329,7 +329,7 @@ function listOf(given: readonly Uint8Array[]): Uint8Array[] {
   try {
     return Array.from(given);
   } catch (cause) {
-    throw Object.assign(invalidArgument("messages cannot be read"), { cause });
+    throw invalidArgument("messages cannot be read", { cause });
   }
 }
 

@@ -14,7 +14,7 @@ export function abortSignal(value: unknown, name: string): AbortSignal {
       if (signal.aborted || typeof signal.addEventListener === "function") return signal;
     }
   } catch (cause) {
-    throw Object.assign(invalidArgument(`${name} cannot be read`), { cause });
+    throw invalidArgument(`${name} cannot be read`, { cause });
   }
   throw invalidArgument(`${name} must be an AbortSignal`);
 }

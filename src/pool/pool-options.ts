@@ -60,7 +60,7 @@ function cloned(data: unknown): unknown {
   try {
     return structuredClone(data);
   } catch (cause) {
-    throw Object.assign(invalidArgument("data must be structured-cloneable"), { cause });
+    throw invalidArgument("data must be structured-cloneable", { cause });
   }
 }
 

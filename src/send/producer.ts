@@ -235,7 +235,7 @@ function readElement<K extends number | "length">(
   try {
     return bodies[key];
   } catch (cause) {
-    throw Object.assign(invalidArgument("bodies cannot be read"), { cause });
+    throw invalidArgument("bodies cannot be read", { cause });
   }
 }
 

@@ -40,11 +40,7 @@ TEST(LogSegmentsAreRecycledAndTheirOldBytesNeverRead) {
     expectEverything(store);
     sendAndSettle(store, 300, 9000);  // some ten segments' worth
     // The janitor may be about to give one back.
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (store.log().stats().segments > 8) {
-      CHECK(std::chrono::steady_clock::now() < deadline);
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
+    waitFor([&] { return store.log().stats().segments <= 8; });
     expectEverything(store);
     if (session % 2 == 0) CHECK_OK(store.close());
   }
