@@ -11,6 +11,7 @@ import type { Confirmation } from "./confirmation.js";
 import { Inbox } from "./inbox.js";
 import { after, holdLoop, onWake, port } from "./loop.js";
 import { Outbox } from "./outbox.js";
+import { turn } from "./turn.js";
 import { Patience } from "./watch.js";
 
 export interface OpenSettings {
@@ -49,6 +50,8 @@ export class Session {
   #release: (() => void) | undefined;
   readonly #patience = new Patience(COMMIT_MS_MAX);
   #awaited = 0;
+  /** The turn in which something was confirmed last. */
+  #confirmedIn = -1;
   #ended: Error | undefined;
 
   private constructor(native: NativeSession) {
@@ -72,6 +75,11 @@ export class Session {
 
   static attach(handle: BrokerHandle): Session {
     return new Session(port.attach(handle.broker, handle.token));
+  }
+
+  /** Somebody in this thread waits for a confirmation, or had one in this turn and goes on when the turn is over. */
+  get confirming(): boolean {
+    return this.#firstWaiting < this.#waiting.length || this.#confirmedIn === turn.number;
   }
 
   /** Why nothing works any more: CLOSED or STORE_FAILED; undefined while open. */
@@ -175,6 +183,7 @@ export class Session {
         if (head.unit > through) break;
         this.#firstWaiting++;
         this.#awaited -= head.promises;
+        this.#confirmedIn = turn.number;
         this.#patience.stop();
         head.confirm();
       }

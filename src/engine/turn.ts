@@ -14,6 +14,8 @@ import { nextTurn, onWake } from "./loop.js";
 const { over, arm } = binding.openTurn();
 /** As if the time of an earlier turn were over: nobody watches yet. */
 over[0] = 1;
+/** This turn was ended before its time. */
+let early = false;
 
 const resting: Array<() => void> = [];
 let requested = false;
@@ -26,7 +28,12 @@ class Turn {
 
   /** True: deliveries have had their time, others are next. */
   get over(): boolean {
-    return over[0] !== 0;
+    return early || over[0] !== 0;
+  }
+
+  /** Deliveries give way before their time is over: somebody here waits for what only another turn brings. */
+  end(): void {
+    early = true;
   }
 }
 
@@ -34,6 +41,9 @@ export const turn = new Turn();
 
 /** The loop comes from elsewhere: deliveries have their time again. */
 function beginTurn(): void {
+  if (early) turn.number++;
+  early = false;
+  // A watch that has time left goes on: it ends this turn a little sooner.
   if (over[0] === 0 && watched) return;
   over[0] = 0;
   turn.number++;

@@ -1,6 +1,7 @@
 /** How long deliveries may keep the event loop to themselves, whatever consumes and however it goes on. */
 import { Broker, type Queue, type QueueOptions } from "millrace";
 import { expect, onTestFinished, test } from "vitest";
+import { temporaryDirectory } from "../support/broker.js";
 import { Random, seedOfRun } from "../support/random.mjs";
 import { until } from "../support/waiting.mjs";
 
@@ -151,4 +152,39 @@ test("two consumers share the time: none waits until the other's backlog is empt
   short.consume(() => {});
   await until(() => short.stats().acked === 3, "the short queue is empty");
   expect(long.stats().acked).toBeLessThan(500);
+});
+
+const backlog = 20_000;
+test.each<[string, (queue: Queue<Job>, handle: () => void) => unknown]>([
+  ["a handler", (queue, handle) => queue.consume(handle, { prefetch: 1024 })],
+  [
+    "a loop",
+    async (queue, handle) => {
+      for await (const message of queue.receive({ prefetch: 1024 })) {
+        handle();
+        void message.ack();
+      }
+    },
+  ],
+])("who awaits a send need not wait for the backlog of %s in the same thread", async (_, consume) => {
+  const broker = await Broker.open({ dir: temporaryDirectory() });
+  onTestFinished(() => broker.close({ timeout: 0 }));
+  const queue = await broker.queue<Job>("jobs");
+  await queue.sendBatch(Array.from({ length: backlog }, (_, n) => ({ n })));
+  let handled = 0;
+  const awaitOneByOne = async (): Promise<void> => {
+    const other = await broker.queue<Job>("other");
+    while (handled < backlog) await other.send({ n: 0 });
+  };
+  const sending = awaitOneByOne();
+  consume(queue, () => {
+    handled++;
+  });
+  const longest = await longestWork(
+    () => handled,
+    () => handled < backlog,
+  );
+  // 256 at once, after what was left of the 256 before; and twice in a turn that news came in.
+  expect(longest).toBeLessThanOrEqual(2 * 512);
+  await sending;
 });
