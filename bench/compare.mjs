@@ -7,10 +7,11 @@
 //   --only    rows of bench/compare/rows.mjs
 //   --dir     where the stores lie (default: .millrace/ here)
 //
-// A is REV, built once below build/compare/; B is the tree as it stands. A pair is three fresh processes that live at the
-// same time, two of A and one of B, so that it meets everything by which one process differs from the next. After two
-// slices each to warm up they measure slices of about a tenth of a second in turns, A B B A and A a a A, twice: what
-// disturbs the machine for longer than a slice meets all alike. The ratio of a pair is the median of the ratios of
+// A is REV, built once below build/compare/; B is the tree as it stands. A pair is four fresh processes that live at the
+// same time, A and B, and A twice more, so that it meets everything by which one process differs from the next. After two
+// slices each to warm up they measure slices of about a tenth of a second in turns, A B B A and a A A a, twice: what
+// disturbs the machine for longer than a slice meets all alike. Each process measures as many slices as its neighbour,
+// because those who have measured more are warmer. The ratio of a pair is the median of the ratios of
 // neighbouring slices. Told are the median of the pairs' ratios with its 95 % interval, and beside it the same for A
 // against A, which shows what this machine could tell apart at that moment.
 //
@@ -108,19 +109,19 @@ const interval = ({ value, low, high }) => `${value.toFixed(3)}  [${low.toFixed(
 async function measurePair({ row, dir, folder, sameFirst }) {
   const sides = [];
   try {
-    for (const from of [folder, root, folder]) sides.push(new Side(from));
+    for (const from of [folder, root, folder, folder]) sides.push(new Side(from));
     await Promise.all(sides.map((side) => side.start({ row, dir })));
-    const [a, b, again] = sides;
+    const [a, b, ...twoOfA] = sides;
     for (let i = 0; i < WARM_UP_SLICES; i++) for (const side of sides) await side.slice();
     const ours = [];
     const same = [];
     const parts = [
-      [b, ours],
-      [again, same],
+      { sides: [a, b], into: ours },
+      { sides: twoOfA, into: same },
     ];
     if (sameFirst) parts.reverse();
     for (let round = 0; round < ROUNDS; round++) {
-      for (const [other, into] of parts) into.push(...(await inTurns(a, other)));
+      for (const part of parts) part.into.push(...(await inTurns(...part.sides)));
     }
     await Promise.all(sides.map((side) => side.stop()));
     return { ours, same };
