@@ -9,9 +9,9 @@
 //
 // A is REV, built once below build/compare/; B is the tree as it stands. A pair is four fresh processes that live at the
 // same time, A and B, and A twice more, so that it meets everything by which one process differs from the next. After two
-// slices each to warm up they measure slices of about a tenth of a second in turns, A B B A and a A A a, twice: what
-// disturbs the machine for longer than a slice meets all alike. Each process measures as many slices as its neighbour,
-// because those who have measured more are warmer. The ratio of a pair is the median of the ratios of
+// slices each to warm up they measure slices of about a tenth of a second in turns, A B B A and a A A a, then B A A B and
+// A a a A: what disturbs the machine for longer than a slice meets all alike, and each process measures as often as its
+// neighbour and as often in the middle, where it is warm. The ratio of a pair is the median of the ratios of
 // neighbouring slices. Told are the median of the pairs' ratios with its 95 % interval, and beside it the same for A
 // against A, which shows what this machine could tell apart at that moment.
 //
@@ -121,7 +121,7 @@ async function measurePair({ row, dir, folder, sameFirst }) {
     ];
     if (sameFirst) parts.reverse();
     for (let round = 0; round < ROUNDS; round++) {
-      for (const part of parts) part.into.push(...(await inTurns(...part.sides)));
+      for (const { sides, into } of parts) into.push(...(await inTurns(sides, round % 2 === 1)));
     }
     await Promise.all(sides.map((side) => side.stop()));
     return { ours, same };
@@ -130,11 +130,12 @@ async function measurePair({ row, dir, folder, sameFirst }) {
   }
 }
 
-/** A B B A. */
-async function inTurns(a, b) {
-  const first = [await a.slice(), await b.slice()];
-  const other = await b.slice();
-  return [first, [await a.slice(), other]];
+/** A B B A, or B A A B. @returns neighbours in pairs, of A and B */
+async function inTurns([a, b], inside) {
+  const measured = [];
+  for (const side of inside ? [b, a, a, b] : [a, b, b, a]) measured.push({ side, slice: await side.slice() });
+  const pairs = [measured.slice(0, 2), measured.slice(2)];
+  return pairs.map((pair) => [a, b].map((side) => pair.find((one) => one.side === side).slice));
 }
 
 /** A process that measures slices with the build in `folder`. */

@@ -184,7 +184,7 @@ test.each<[string, (queue: Queue<Job>, handle: () => void) => unknown]>([
     () => handled,
     () => handled < backlog,
   );
-  // 256 at once, after what was left of the 256 before; and twice in a turn that news came in.
-  expect(longest).toBeLessThanOrEqual(2 * 512);
+  // 512 at once, after what was left of the 512 before; and twice in a turn that news came in.
+  expect(longest).toBeLessThanOrEqual(2 * 1024);
   await sending;
 });
