@@ -31,10 +31,27 @@ Status readChecked(Queue& queue, const ledger::Delivery& delivery, MutableBytes 
                                     log::kDamageAdvice);
 }
 
+// Calls `count(ref, bytes)` once for each run of neighbours that the store counts together: other threads write to
+// the counters too, so each look at one is dear.
+template <typename Count>
+void forEachRun(const MessageStore& store, const std::vector<ledger::Delivery>& deliveries, Count count) {
+  for (size_t at = 0; at < deliveries.size();) {
+    const Ref first = deliveries[at].ref;
+    uint32_t bytes = 0;
+    do bytes += deliveries[at++].bytes;
+    while (at < deliveries.size() && store.countsTogether(first, deliveries[at].ref));
+    count(first, bytes);
+  }
+}
+
+void unpinAll(Queue& queue, const std::vector<ledger::Delivery>& deliveries) {
+  forEachRun(queue.store, deliveries, [&](Ref ref, uint32_t bytes) { queue.store.unpin(ref, bytes); });
+}
+
 }  // namespace
 
 void pinAll(Queue& queue, const std::vector<ledger::Delivery>& deliveries) {
-  for (const ledger::Delivery& delivery : deliveries) queue.store.pin(delivery.ref, delivery.bytes);
+  forEachRun(queue.store, deliveries, [&](Ref ref, uint32_t bytes) { queue.store.pin(ref, bytes); });
 }
 
 Receipt copyOut(Queue& queue, const std::vector<ledger::Delivery>& deliveries, MutableBytes inbox,
@@ -52,7 +69,7 @@ Receipt copyOut(Queue& queue, const std::vector<ledger::Delivery>& deliveries, M
     receipt.bytes += delivery.bytes;
     receipt.count++;
   }
-  for (const ledger::Delivery& delivery : deliveries) queue.store.unpin(delivery.ref, delivery.bytes);
+  unpinAll(queue, deliveries);
   return receipt;
 }
 

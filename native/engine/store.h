@@ -20,6 +20,8 @@ class MessageStore {
   virtual ~MessageStore() = default;
   virtual void pin(Ref ref, uint32_t bytes) = 0;
   virtual void unpin(Ref ref, uint32_t bytes) = 0;
+  // Pins of both are counted together: one of `a` with the bytes of both stands for them.
+  virtual bool countsTogether(Ref a, Ref b) const = 0;
   virtual Status read(Ref ref, MutableBytes out) const = 0;
   virtual std::string placeOf(Ref ref) const = 0;  // for errors
 };
@@ -30,6 +32,7 @@ class LogStore final : public MessageStore {
   explicit LogStore(const std::unique_ptr<log::Log>& log) : log_(log) {}
   void pin(Ref ref, uint32_t bytes) override { log_->retain(ref, bytes); }
   void unpin(Ref ref, uint32_t bytes) override { log_->release(ref, bytes); }
+  bool countsTogether(Ref a, Ref b) const override { return log::inOneSegment(a, b); }
   Status read(Ref ref, MutableBytes out) const override { return log_->read(ref, out); }
   std::string placeOf(Ref ref) const override { return log::placeOf(ref); }
 
@@ -45,6 +48,7 @@ class HeapStore final : public MessageStore {
   Ref add(Bytes record, uint64_t seq);
   void pin(Ref ref, uint32_t bytes) override;
   void unpin(Ref ref, uint32_t bytes) override;
+  bool countsTogether(Ref, Ref) const override { return false; }
   Status read(Ref ref, MutableBytes out) const override;
   std::string placeOf(Ref) const override { return "memory"; }
 };

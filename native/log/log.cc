@@ -209,6 +209,8 @@ Word wordOf(const Position& tail) {
 
 }  // namespace
 
+bool inOneSegment(Ref a, Ref b) { return segmentIndexOf(a) == segmentIndexOf(b); }
+
 std::string placeOf(Ref ref) {
   return placeOf(segmentName(static_cast<uint32_t>(segmentIndexOf(ref))), offsetOf(ref));
 }

@@ -43,6 +43,8 @@ struct Options {
 
 // "file:offset" of a record.
 std::string placeOf(Ref ref);
+// Whether retain() and release() count both in one place.
+bool inOneSegment(Ref a, Ref b);
 
 // A commit block's body may be at most segment_bytes / 8; so may one unit.
 constexpr uint64_t unitBytesMax(uint64_t segment_bytes) { return segment_bytes / 8 - 4096; }

@@ -48,9 +48,10 @@ struct Segment {
   std::atomic<os::Mapping*> mapping{nullptr};
   std::atomic<uint32_t> readers{0};
   std::atomic<bool> read_lately{false};
-  // Bytes of live messages and pins. Relaxed: the janitor acts on zero only for sealed segments, where it
+  // Bytes of live messages and pins, on a cache line of its own: the committer writes it with each message, which
+  // would keep those waiting who read. Relaxed: the janitor acts on zero only for sealed segments, where it
   // never rises again, and orders itself behind the releases by the pool's mutex or the next look.
-  std::atomic<int64_t> live{0};
+  alignas(64) std::atomic<int64_t> live{0};
   std::atomic<bool> sealed{false};  // state == kSealed, for those without the mutex
   SegmentState state = SegmentState::kFree;
   uint64_t sequence = 0;
