@@ -15,12 +15,13 @@ async function fullQueue(broker: Broker, name: string): Promise<Queue<Uint8Array
   return queue;
 }
 
-/** Sends until ten were refused. Returns the bytes of bodies that wait. */
+/** Sends until ten were refused, the last of them small: little room is left. Returns the bytes of bodies that wait. */
 async function fill(queue: Queue<Uint8Array>, random: Random): Promise<number> {
   let waiting = 0;
   let refused = 0;
   while (refused < 10) {
-    const sizes = random.chance(0.2) ? [300_000, 400_000] : [body.length];
+    const large = random.chance(0.2) ? [300_000, 400_000] : [body.length];
+    const sizes = refused < 5 ? large : [50_000];
     const bodies = sizes.map((size) => body.subarray(0, size));
     const [first] = bodies as [Uint8Array];
     const bytes = sizes.reduce((a, b) => a + b);
