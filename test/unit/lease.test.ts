@@ -65,7 +65,7 @@ describe.each(levels)("a $level lease", (level) => {
   });
 
   test("ends with the visibility timeout: the message comes again and the old answers are refused", async () => {
-    const queue = await openQueue<number>(level, { visibilityTimeout: 50 });
+    const queue = await openQueue<number>(level, { visibilityTimeout: 500 });
     await queue.sendBatch([1, 2, 3, 4, 5]);
     const stale = await take(queue, 5);
     await until(() => queue.stats().ready === 5, "the leases end");
