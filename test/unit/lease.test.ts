@@ -77,7 +77,7 @@ describe.each(levels)("a $level lease", (level) => {
   });
 
   test("a late answer changes nothing about the next delivery", async () => {
-    const queue = await openQueue<number>(level, { visibilityTimeout: 50 });
+    const queue = await openQueue<number>(level, { visibilityTimeout: 500 });
     await queue.sendBatch([1, 2, 3, 4]);
     const stale = await take(queue, 4);
     await until(() => queue.stats().ready === 4, "the leases end");
@@ -144,7 +144,7 @@ describe.each(levels)("a $level lease", (level) => {
   });
 
   test("the count goes on rising through deliveries of every kind", async () => {
-    const queue = await openQueue<number>(level, { maxDeliveries: 0, visibilityTimeout: 40 });
+    const queue = await openQueue<number>(level, { maxDeliveries: 0, visibilityTimeout: 300 });
     await queue.send(1);
     const counts: number[] = [];
     for (let i = 0; i < 9; i++) {
