@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 
 #include "harness/test.h"
 
@@ -397,13 +398,36 @@ Status ModelStore::onRecord(const log::RecordReader& record, log::Ref ref) {
   return apply(record, ref, false);
 }
 
+namespace {
+
+void printDifference(const std::set<MessageKey>& live, const std::set<MessageKey>& expected,
+                     uint64_t operation, uint64_t committed) {
+  std::fprintf(stderr,
+               "  after operation %llu, with %llu committed:", static_cast<unsigned long long>(operation),
+               static_cast<unsigned long long>(committed));
+  const auto print = [](const char* what, const std::set<MessageKey>& some,
+                        const std::set<MessageKey>& others) {
+    for (const MessageKey& key : some) {
+      if (others.contains(key)) continue;
+      std::fprintf(stderr, " %s %u/%llu", what, key.first, static_cast<unsigned long long>(key.second));
+    }
+  };
+  print("missing", expected, live);
+  print("not expected", live, expected);
+  std::fprintf(stderr, "\n");
+}
+
+}  // namespace
+
 uint64_t expectPrefix(ModelStore& store, uint64_t committed) {
   const ModelState state = store.state();
   CHECK(state.operation >= committed);
   CHECK(state.operation < store.history->size());
   std::set<MessageKey> live;
   for (const auto& [key, message] : state.live) live.insert(key);
-  CHECK(live == liveAfter(*store.history, state.operation));
+  const std::set<MessageKey> expected = liveAfter(*store.history, state.operation);
+  if (live != expected) printDifference(live, expected, state.operation, committed);
+  CHECK(live == expected);
   CHECK_OK(store.readAll());
   return state.operation;
 }
