@@ -48,7 +48,7 @@ struct Segment {
   std::atomic<os::Mapping*> mapping{nullptr};
   std::atomic<uint32_t> readers{0};
   std::atomic<bool> read_lately{false};
-  // Bytes of live messages and pins, on a cache line of its own: the committer writes it with each message, which
+  // Bytes of live messages and pins, apart from what readers write: the committer writes it with each message, which
   // would keep those waiting who read. Relaxed: the janitor acts on zero only for sealed segments, where it
   // never rises again, and orders itself behind the releases by the pool's mutex or the next look.
   alignas(64) std::atomic<int64_t> live{0};

@@ -9,8 +9,9 @@
  *    timer sees to it, and the first take of each turn, because deliveries that keep the loop busy delay timers.
  * H3 How long a lease lasts is what the engine says with what it hands out: settings change while consumers run.
  * H4 `taken` counts what was taken and is not answered, as the engine knows it: acks on their way count still.
- * H5 Where this thread waits for confirmations, deliveries take at most CONFIRMING_MAX messages at once and give way
- *    after as many: a sender that awaits shares the thread with what it sends, and must not wait for all of it.
+ * H5 While this thread waits for confirmations, no more than BESIDE_WAIT_MAX messages are taken at once, and the thread's
+ *    consumers give way after as many: who awaits a send need not wait for a whole backlog. What was taken before the
+ *    wait began goes first, within the 10 ms of a turn.
  */
 
 import type { Codec } from "../codec.js";
@@ -18,14 +19,12 @@ import { Slab } from "../engine/inbox.js";
 import { after, nowMs } from "../engine/loop.js";
 import type { Session } from "../engine/session.js";
 import { ensureStack } from "../engine/stack.js";
-import { turn } from "../engine/turn.js";
+import { BESIDE_WAIT_MAX, turn } from "../engine/turn.js";
 import { MillraceError } from "../errors.js";
 import { Acks, refused, unlooked } from "./acks.js";
 import { type Lessor, Message, verbs } from "./message.js";
 
 const LEASE_LOOK_MS_MIN = 10;
-/** Half of it leaves less for deliveries than senders bring; with 1,024 senders wait twice as long. */
-const CONFIRMING_MAX = 512;
 const NOTHING = new Slab(0);
 
 export interface LeaseEvents {
@@ -59,8 +58,6 @@ export class LeaseHolder<T> implements Lessor {
   #taken = 0;
   /** Of those: how many were left to their visibility timeout, as far as was counted. */
   #expired = 0;
-  /** Taken since deliveries gave way: see H5. */
-  #sinceTurn = 0;
   #open = true;
 
   constructor(
@@ -117,7 +114,7 @@ export class LeaseHolder<T> implements Lessor {
       this.#countLater();
       return false;
     }
-    if (confirming) room = Math.min(room, CONFIRMING_MAX);
+    if (confirming) room = Math.min(room, BESIDE_WAIT_MAX);
     const count = inbox.receive(this.#id, room, this.#damaged);
     if (count === 0) return false;
     this.#slab = inbox.slab;
@@ -125,16 +122,9 @@ export class LeaseHolder<T> implements Lessor {
     this.#left = count;
     this.#taken += count;
     this.#aheadMsMax = inbox.leaseMs / 2;
-    if (confirming) this.#endTurnAfter(count);
+    if (confirming) turn.countBesideWait(count);
     if (count > 1) this.#watchAhead();
     return true;
-  }
-
-  #endTurnAfter(count: number): void {
-    this.#sinceTurn += count;
-    if (this.#sinceTurn < CONFIRMING_MAX) return;
-    this.#sinceTurn = 0;
-    turn.end();
   }
 
   /** A damaged message was a delivery of this consumer too. */
