@@ -19,8 +19,6 @@ const { over, arm } = binding.openTurn();
 over[0] = 1;
 /** What was handed out in this turn while somebody waited for what only another one brings. */
 let besideWaits = 0;
-/** This turn was ended before its time. */
-let early = false;
 
 const resting: Array<() => void> = [];
 let requested = false;
@@ -33,13 +31,12 @@ class Turn {
 
   /** True: deliveries have had their time, others are next. */
   get over(): boolean {
-    return early || over[0] !== 0;
+    return besideWaits >= BESIDE_WAIT_MAX || over[0] !== 0;
   }
 
   /** Messages are handed out while somebody in this thread waits for a confirmation: after some hundreds it is his turn. */
   countBesideWait(messages: number): void {
     besideWaits += messages;
-    if (besideWaits >= BESIDE_WAIT_MAX) early = true;
   }
 }
 
@@ -47,8 +44,7 @@ export const turn = new Turn();
 
 /** The loop comes from elsewhere: deliveries have their time again. */
 function beginTurn(): void {
-  if (early) turn.number++;
-  early = false;
+  if (besideWaits >= BESIDE_WAIT_MAX) turn.number++;
   besideWaits = 0;
   // A watch that has time left goes on: it ends this turn a little sooner.
   if (over[0] === 0 && watched) return;
